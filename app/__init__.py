@@ -1,0 +1,3 @@
+"""Sureset: pictures in, guaranteed answers out."""
+
+__version__ = "0.1.0"

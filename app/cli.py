@@ -1,0 +1,155 @@
+"""The command line: one thin function a command, its flags drawn from the settings' schema.
+
+Commands import what they need when they run, so that ``--help`` and ``predict`` do not wait for
+torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from app.errors import SuresetError
+from app.progress import say
+from app.settings import Settings, flag_name, load_settings
+
+cli = typer.Typer(
+    name="sureset",
+    help="Pictures in, guaranteed answers out. Without a command: the web page.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_DATA = ("data_dir", "layout")
+_BUNDLE = ("models_dir", "model", "cache_dir")
+_METHOD = ("alpha", "head", "space", "score", "taxonomy", "seed")
+_SERVER = ("models_dir", "model", "static_dir", "address", "port")
+
+
+def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register ``function(settings, ...)`` as a command with the flags of the named settings."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        def run(config: Path | None, **arguments: Any) -> None:
+            flags = {name: arguments.pop(name) for name in names}
+            function(load_settings(config, **flags), **arguments)
+
+        parameters = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        for name in names:
+            field = Settings.model_fields[name]
+            option = typer.Option(flag_name(name), help=field.description, show_default=False)
+            parameters.append(_keyword(name, Annotated[Optional[str], option]))  # noqa: UP045
+        option = typer.Option("--config", help="YAML file of settings", show_default=False)
+        parameters.append(_keyword("config", Annotated[Optional[Path], option]))  # noqa: UP045
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__doc__ = function.__doc__
+        cli.command(function.__name__)(run)
+        return function
+
+    return register
+
+
+def _keyword(name: str, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=None, annotation=annotation)
+
+
+@command("data_dir", "cache_dir", "backbone", "sample_size", "seed")
+def prefetch(settings: Settings) -> None:
+    """Fetch pretrained weights, and write the sample set when there is no data."""
+    from app.pipeline.prefetch import prefetch
+
+    prefetch(settings)
+
+
+@command(*_DATA, *_BUNDLE, "logs_dir", "backbone", *_METHOD)
+def train(settings: Settings) -> None:
+    """The whole run, from a folder of pictures to a bundle."""
+    from app.pipeline.train import train
+
+    train(settings)
+
+
+@command(*_DATA, *_BUNDLE, *_METHOD)
+def calibrate(settings: Settings) -> None:
+    """Calibrate a bundle again, with these or other pictures, into a new bundle."""
+    from app.pipeline.calibrate import calibrate
+
+    calibrate(settings)
+
+
+@command(*_DATA, *_BUNDLE, "alpha", "score", "taxonomy")
+def evaluate(settings: Settings) -> None:
+    """Measure a bundle on the test split of these or other pictures."""
+    from app.pipeline.evaluate import evaluate
+
+    evaluate(settings)
+
+
+@command(*_DATA, *_BUNDLE, "alpha", "seed")
+def experiments(settings: Settings) -> None:
+    """Compare every head, space, score and taxonomy on a bundle's pictures."""
+    from app.pipeline.experiments import experiments
+
+    experiments(settings)
+
+
+@command("models_dir", "model", "alpha", "score", "taxonomy")
+def predict(
+    settings: Settings,
+    pictures: Annotated[list[Path], typer.Argument(help="picture files", show_default=False)],
+) -> None:
+    """Answer pictures, one JSON object a line; exit status 1 if one could not be read."""
+    from app.pipeline.predict import Classifier
+
+    classifier = Classifier.load(settings.models_dir, settings.model)
+    failed = False
+    for answer in classifier.predict(pictures, settings):
+        failed |= "error" in answer
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@command(*_SERVER)
+def serve(settings: Settings) -> None:
+    """Serve the web page and the HTTP API."""
+    from app.web.server import serve
+
+    serve(settings)
+
+
+@command("models_dir", "model", "cache_dir")
+def bench(settings: Settings) -> None:
+    """Measure the speed of this machine beside its bounds."""
+    from app.pipeline.bench import bench
+
+    bench(settings)
+
+
+@command(*_DATA, *_BUNDLE, "backbone", "port")
+def doctor(settings: Settings) -> None:
+    """Say what was found here, and what to do about what is missing."""
+    from app.pipeline.doctor import doctor
+
+    doctor(settings)
+
+
+def main() -> None:
+    """Run the command of ``sys.argv``; without one, ``--train`` means train, nothing means serve."""
+    arguments = sys.argv[1:]
+    if not arguments or (arguments[0].startswith("-") and arguments[0] != "--help"):
+        name = "train" if "--train" in arguments else "serve"
+        arguments = [name, *(a for a in arguments if a != "--train")]
+    try:
+        cli(arguments, prog_name="python -m app")
+    except SuresetError as error:
+        say(f"error: {error}")
+        sys.exit(1)

@@ -1,0 +1,109 @@
+"""Every setting, once: its name, type, default and meaning.
+
+A setting ``alpha`` is the flag ``--alpha``, the variable ``ALPHA`` (of the environment or of
+``.env``) and the key ``alpha`` of a YAML file given by ``--config``. A folder such as ``data_dir``
+drops its ``_dir`` as a flag: ``--data``. The nearest word wins: flag, environment, ``.env``, YAML,
+default. An empty variable counts as unset.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from app.errors import SuresetError
+
+#: The folder that may be given a sample set when it is empty; a folder the user names may not.
+DEFAULT_DATA_DIR = Path("data")
+
+Head = Literal["taskwise", "joint"]
+Space = Literal["taskwise", "joint"]
+Score = Literal["hinge", "margin", "pip", "aps", "raps", "saps"]
+Taxonomy = Literal["global", "task", "class", "cluster", "task_cluster"]
+
+
+class Settings(BaseSettings):
+    """What the commands can be told. The descriptions are the command line's help."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    data_dir: Path = Field(DEFAULT_DATA_DIR, description="folder of labelled pictures")
+    models_dir: Path = Field(Path("models"), description="folder of bundles")
+    cache_dir: Path = Field(Path("cache"), description="weights and features, safe to delete")
+    logs_dir: Path = Field(Path("lightning_logs"), description="training logs")
+    static_dir: Path = Field(Path("static"), description="web assets")
+
+    layout: Literal["auto", "csv", "thesis", "folders", "sgvehicle", "utkface"] = Field(
+        "auto", description="how the folder names its labels; found out unless given"
+    )
+    sample_size: int | None = Field(
+        None,
+        ge=0,
+        description="pictures of the sample set that prefetch writes into an empty data folder "
+        "(default: 2400 when --data is not given, else none)",
+    )
+    backbone: str = Field("resnet50", description="pretrained network the features come from")
+    model: str = Field("latest", description="bundle: a name under --models, or a path")
+
+    alpha: float = Field(0.1, gt=0, lt=1, description="accepted error rate")
+    head: Head = Field("taskwise", description="one softmax a task, or one over all combinations")
+    space: Space = Field("taskwise", description="label space that is calibrated")
+    score: Score = Field("hinge", description="nonconformity score")
+    taxonomy: Taxonomy = Field("task", description="which scores share one threshold")
+    seed: int = Field(0, ge=0, description="seed of splits, fitting and clustering")
+
+    address: str = Field("127.0.0.1", description="address the server listens on")
+    port: int = Field(7860, ge=0, le=65535, description="port the server listens on")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources; ``config`` reaches the YAML source through the initial values."""
+        flags = init_settings()
+        config = flags.pop("config", None)
+        yaml = YamlConfigSettingsSource(settings_cls, yaml_file=config)
+        return init_settings, env_settings, dotenv_settings, yaml
+
+    def given(self, name: str) -> Any:
+        """The value of a setting if somebody set it, None if it is only the default."""
+        return getattr(self, name) if name in self.model_fields_set else None
+
+
+def flag_name(field: str) -> str:
+    """The flag of a setting: ``data_dir`` -> ``--data``, ``sample_size`` -> ``--sample-size``."""
+    return "--" + field.removesuffix("_dir").replace("_", "-")
+
+
+def load_settings(config: Path | None = None, **flags: Any) -> Settings:
+    """Read all sources; ``flags`` that are None were not given.
+
+    Raises:
+        SuresetError: a value is out of its range, or the YAML file is missing or malformed.
+    """
+    if config is not None and not config.is_file():
+        raise SuresetError(f"there is no configuration file {config}: check --config.")
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(config=config, **given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SuresetError(
+            f"setting {name} ({flag_name(name)}) cannot be {first['input']!r}: {first['msg']}."
+        ) from error
