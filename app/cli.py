@@ -143,7 +143,7 @@ def doctor(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Run the command of ``sys.argv``; without one, ``--train`` means train, nothing means serve."""
+    """Run the command of ``sys.argv``; without one ``--train`` means train, nothing serve."""
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] != "--help"):
         name = "train" if "--train" in arguments else "serve"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -77,8 +78,8 @@ class Settings(BaseSettings):
         """Order the sources; ``config`` reaches the YAML source through the initial values."""
         flags = init_settings()
         config = flags.pop("config", None)
-        yaml = YamlConfigSettingsSource(settings_cls, yaml_file=config)
-        return init_settings, env_settings, dotenv_settings, yaml
+        from_yaml = YamlConfigSettingsSource(settings_cls, yaml_file=config)
+        return init_settings, env_settings, dotenv_settings, from_yaml
 
     def given(self, name: str) -> Any:
         """The value of a setting if somebody set it, None if it is only the default."""
@@ -96,14 +97,30 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
     Raises:
         SuresetError: a value is out of its range, or the YAML file is missing or malformed.
     """
-    if config is not None and not config.is_file():
-        raise SuresetError(f"there is no configuration file {config}: check --config.")
+    if config is not None:
+        _check_config(config)
     given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings(config=config, **given)
+        return Settings.model_validate({"config": config, **given})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SuresetError(
             f"setting {name} ({flag_name(name)}) cannot be {first['input']!r}: {first['msg']}."
         ) from error
+
+
+def _check_config(config: Path) -> None:
+    """A misspelt key would be a setting that silently does not apply."""
+    if not config.is_file():
+        raise SuresetError(f"there is no configuration file {config}: check --config.")
+    try:
+        values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SuresetError(f"{config} is not YAML: mend it, or leave --config out.") from error
+    unknown = set(values) - set(Settings.model_fields) if isinstance(values, dict) else {"it"}
+    if unknown:
+        raise SuresetError(
+            f"there is no setting {', '.join(sorted(map(str, unknown)))} as in {config}: "
+            f"there are {', '.join(Settings.model_fields)}."
+        )

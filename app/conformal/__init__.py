@@ -1,1 +1,20 @@
+"""Conformal prediction for one picture with several answers. Plain NumPy, and nothing of the rest.
 
+Read ``scores`` (how strange is a class for a picture), ``taxonomies`` (which scores are compared
+with each other), ``calibration`` (from held-out scores to thresholds, sets and p-values) and
+``simultaneous`` (all tasks right at once), in that order.
+"""
+
+from app.conformal.calibration import Calibration, calibrate
+from app.conformal.scores import SCORES
+from app.conformal.simultaneous import SimultaneousCalibration, calibrate_simultaneously
+from app.conformal.taxonomies import TAXONOMIES
+
+__all__ = [
+    "SCORES",
+    "TAXONOMIES",
+    "Calibration",
+    "SimultaneousCalibration",
+    "calibrate",
+    "calibrate_simultaneously",
+]

@@ -1,0 +1,134 @@
+"""A bundle: the folder that holds one trained, calibrated, exported model. Whole, or absent.
+
+It is written beside its place and renamed into it. ``bundle.json`` holds the sha256 of every other
+file and of its own facts, so one changed byte anywhere is noticed when it is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.checksums import sha256_of
+from app.errors import SuresetError
+
+SCHEMA = 1
+LATEST = "latest"
+
+Facts = dict[str, Any]
+
+
+@contextmanager
+def new_bundle(models_dir: Path, name: str, facts: Facts) -> Iterator[Path]:
+    """Yield an empty folder to fill; afterwards it is the bundle ``name``, and the latest.
+
+    If the body raises, nothing is left behind. ``facts`` may be completed in the body.
+
+    Raises:
+        SuresetError: there is such a bundle, or the folder cannot be written (a full disk).
+    """
+    place = models_dir / name
+    if place.name != name or name == LATEST:
+        raise SuresetError(f"a bundle cannot be called {name!r}: give --model a plain name.")
+    if place.exists():
+        raise SuresetError(f"there is a bundle {place}: name another with --model.")
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=models_dir, prefix=f".{name}-"))
+        try:
+            yield beside
+            _seal(beside, facts)
+            beside.chmod(0o755)  # mkdtemp makes it private.
+            os.rename(beside, place)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        _point_latest_at(place)
+    except OSError as error:
+        raise SuresetError(
+            f"the bundle {place} cannot be written ({error.strerror}): "
+            "make room there, or name another folder with --models."
+        ) from error
+
+
+def _seal(folder: Path, facts: Facts) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for file in files:
+        file.chmod(0o644)  # Whoever serves may be another user than who trained.
+    hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    whole = {"schema": SCHEMA, **facts, "files": hashes}
+    whole["sha256"] = _digest(whole)
+    with open(folder / "bundle.json", "w", encoding="utf-8") as written:
+        json.dump(whole, written, indent=1, ensure_ascii=False)
+        written.flush()
+        os.fsync(written.fileno())
+
+
+def _digest(facts: Facts) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _point_latest_at(place: Path) -> None:
+    link = place.parent / f".{LATEST}-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(place.name)
+    os.replace(link, place.parent / LATEST)
+
+
+def find_bundle(models_dir: Path, model: str = LATEST) -> Path:
+    """The folder of a bundle, by its name under ``models_dir`` or by its path.
+
+    Raises:
+        SuresetError: there is none.
+    """
+    for place in (models_dir / model, Path(model)):
+        if (place / "bundle.json").is_file():
+            return place.resolve()
+    if model == LATEST:
+        raise SuresetError(f"there is no bundle in {models_dir} yet: make one with `make train`.")
+    there = sorted(
+        p.parent.name for p in models_dir.glob("*/bundle.json") if p.parent.name[0] != "."
+    )
+    raise SuresetError(
+        f"there is no bundle {model} in {models_dir}: "
+        + (f"--model can be {', '.join(there)}." if there else "make one with `make train`.")
+    )
+
+
+def bundle_names(models_dir: Path) -> list[str]:
+    """The names of all bundles in a folder, oldest first as far as names tell."""
+    folders = (path.parent for path in models_dir.glob("[!.]*/bundle.json"))
+    return sorted(folder.name for folder in folders if not folder.is_symlink())
+
+
+def open_bundle(path: Path) -> Facts:
+    """The facts of a bundle, after checking that every file is as it was written.
+
+    Raises:
+        SuresetError: a file is missing or changed, or the schema is another one.
+    """
+    again = "train again, or copy the bundle again from where it is whole."
+    try:
+        facts: Facts = json.loads((path / "bundle.json").read_text(encoding="utf-8"))
+        written = facts.pop("sha256")
+        if facts["schema"] != SCHEMA:
+            raise SuresetError(
+                f"the bundle {path} has schema {facts['schema']}, this Sureset reads {SCHEMA}: "
+                "train again, or use the version that wrote it."
+            )
+    except (ValueError, KeyError, AttributeError, OSError) as error:
+        raise SuresetError(f"the bundle {path} has no readable bundle.json: {again}") from error
+    if _digest(facts) != written:
+        raise SuresetError(f"the bundle {path} is damaged, bundle.json was changed: {again}")
+    for name, expected in facts["files"].items():
+        if not (path / name).is_file():
+            raise SuresetError(f"the bundle {path} is damaged, {name} is missing: {again}")
+        if sha256_of(path / name) != expected:
+            raise SuresetError(f"the bundle {path} is damaged, {name} was changed: {again}")
+    return facts

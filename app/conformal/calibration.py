@@ -1,0 +1,153 @@
+"""Split conformal calibration: from held-out scores to thresholds, sets and p-values.
+
+With n scores in a group and k = ceil((n + 1)(1 - alpha)), the threshold is the k-th smallest
+score, or infinite when k > n. A new picture's true class, exchangeable with the n, scores at most
+that with probability at least 1 - alpha (Vovk et al. 2005; Papadopoulos et al. 2002).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from app.conformal.checks import as_alpha, as_labels, as_probs
+from app.conformal.scores import SCORES
+from app.conformal.taxonomies import TAXONOMIES
+
+Floats = NDArray[np.float64]
+
+
+def calibrate(
+    probs: Mapping[str, ArrayLike],
+    labels: Mapping[str, ArrayLike],
+    score: str = "hinge",
+    taxonomy: str = "task",
+    seed: int = 0,
+) -> Calibration:
+    """Calibrate on pictures that no part of training has seen.
+
+    Args:
+        probs: of each task, probabilities (n, C_task), float.
+        labels: of each task, true classes (n,), int, -1 where unknown.
+        score: a name in ``SCORES``.
+        taxonomy: a name in ``TAXONOMIES``.
+        seed: draws the pictures that find the clusters, for the taxonomies that cluster.
+
+    Raises:
+        ValueError: an argument of another shape, type or range; it names the argument.
+    """
+    if score not in SCORES:
+        raise ValueError(f"score must be one of {', '.join(SCORES)}, not {score!r}")
+    if taxonomy not in TAXONOMIES:
+        raise ValueError(f"taxonomy must be one of {', '.join(TAXONOMIES)}, not {taxonomy!r}")
+    checked = as_probs(probs)
+    truths = as_labels(labels, checked)
+    classes = {task: p.shape[1] for task, p in checked.items()}
+    # An unknown label (-1) picks some column here; it calibrates nothing below.
+    rows = np.arange(len(next(iter(truths.values()))))
+    true = {task: SCORES[score](p)[rows, truths[task]] for task, p in checked.items()}
+
+    partition = TAXONOMIES[taxonomy](true, truths, classes, seed)
+    collected = []
+    for group in range(1 + max(int(g.max()) for g in partition.groups.values())):
+        parts = []
+        for task, truth in truths.items():
+            pooled = task in partition.pools.get(group, ())
+            member = (partition.groups[task][truth] == group) | pooled
+            parts.append(true[task][member & (truth >= 0) & ~partition.spent])
+        collected.append(np.sort(np.concatenate(parts)))
+    return Calibration(score, taxonomy, partition.groups, tuple(collected))
+
+
+def rank(n: int, alpha: Fraction) -> int:
+    """k = ceil((n + 1)(1 - alpha)), in exact arithmetic."""
+    return math.ceil((n + 1) * (1 - alpha))
+
+
+def threshold(scores: Floats, alpha: Fraction) -> float:
+    """The k-th smallest of sorted ``scores`` (n,), or inf when k > n."""
+    k = rank(len(scores), alpha)
+    return float(scores[k - 1]) if k <= len(scores) else math.inf
+
+
+def p_values(scores: Floats, of: Floats) -> Floats:
+    """(1 + #{scores >= s}) / (n + 1) for every s in ``of``, any shape; ``scores`` (n,) sorted."""
+    at_least = len(scores) - np.searchsorted(scores, of, side="left")
+    return (1 + at_least) / (len(scores) + 1)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The sorted calibration scores of every group. Thresholds follow for any alpha.
+
+    Attributes:
+        score: name of the nonconformity score.
+        taxonomy: name of the taxonomy.
+        groups: of each task, the group of each class, int64 (C_task,).
+        scores: of each group, its calibration scores, sorted, float64 (n_group,).
+    """
+
+    score: str
+    taxonomy: str
+    groups: dict[str, NDArray[np.int64]]
+    scores: tuple[Floats, ...]
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """The number of classes of each task."""
+        return {task: len(groups) for task, groups in self.groups.items()}
+
+    def thresholds(self, alpha: float) -> dict[str, Floats]:
+        """The largest score that is still in the set: {task: (C_task,)}, inf where unlimited."""
+        exact = as_alpha(alpha)
+        of_group = np.array([threshold(scores, exact) for scores in self.scores])
+        return {task: of_group[groups] for task, groups in self.groups.items()}
+
+    def predict(self, probs: Mapping[str, ArrayLike], alpha: float) -> dict[str, NDArray[np.bool_]]:
+        """Prediction sets {task: (m, C_task)}: True where the class is in."""
+        limits = self.thresholds(alpha)
+        return {task: scores <= limits[task] for task, scores in self._scores(probs).items()}
+
+    def p_values(self, probs: Mapping[str, ArrayLike]) -> dict[str, Floats]:
+        """p-values {task: (m, C_task)}: a class is in the set just when its p-value > alpha."""
+        result = {}
+        for task, scores in self._scores(probs).items():
+            result[task] = np.empty_like(scores)
+            for group in np.unique(self.groups[task]):
+                members = self.groups[task] == group
+                result[task][:, members] = p_values(self.scores[group], scores[:, members])
+        return result
+
+    def _scores(self, probs: Mapping[str, ArrayLike]) -> dict[str, Floats]:
+        checked = as_probs(probs, self.classes)
+        return {task: SCORES[self.score](checked[task]) for task in self.groups}
+
+    def save(self, path: str | Path) -> None:
+        """Write a NumPy archive without pickle; the same calibration gives the same bytes."""
+        facts = {"score": self.score, "taxonomy": self.taxonomy, "tasks": list(self.groups)}
+        arrays = {f"groups_{i}": groups for i, groups in enumerate(self.groups.values())}
+        with open(path, "wb") as file:
+            np.savez(
+                file,
+                facts=np.frombuffer(json.dumps(facts).encode(), np.uint8),
+                scores=np.concatenate(self.scores),
+                sizes=np.array([len(scores) for scores in self.scores]),
+                **arrays,  # type: ignore[arg-type]
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """Read what ``save`` wrote."""
+        with np.load(path, allow_pickle=False) as archive:
+            facts = json.loads(archive["facts"].tobytes())
+            groups = {task: archive[f"groups_{i}"] for i, task in enumerate(facts["tasks"])}
+            ends = np.cumsum(archive["sizes"])[:-1]
+            scores = tuple(np.split(archive["scores"], ends))
+        return cls(facts["score"], facts["taxonomy"], groups, scores)

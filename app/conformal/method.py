@@ -1,0 +1,156 @@
+"""One method, whole: calibrated in a label space, it answers every task and all tasks at once.
+
+In the taskwise space each task has its own sets, and ``simultaneous`` makes those that hold all
+truths together. In the joint space the combinations of classes are one ordinary task; a task's set
+holds the classes that occur in the set of combinations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.conformal.calibration import Calibration, calibrate
+from app.conformal.metrics import Metrics, measure
+from app.conformal.simultaneous import SimultaneousCalibration, calibrate_simultaneously
+from app.conformal.spaces import JOINT, joint_labels, marginalise, project
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is said of m pictures at one alpha.
+
+    Attributes:
+        sets: of each task, its prediction sets, (m, C_task).
+        p_values: of each task, its classes' p-values, (m, C_task).
+        top: of each task, the likeliest class, (m,).
+        joint_sets: of each task, the classes in the sets that hold all truths at once, (m, C_task).
+        joint_top: of each task, its class in the likeliest combination, (m,).
+        combinations: in the joint space, the combinations in the set, (m, product of C).
+    """
+
+    sets: dict[str, Bools]
+    p_values: dict[str, Floats]
+    top: dict[str, Ints]
+    joint_sets: dict[str, Bools]
+    joint_top: dict[str, Ints]
+    combinations: Bools | None = None
+
+    @property
+    def joint_sizes(self) -> Ints:
+        """The number of combinations in the joint sets, (m,)."""
+        if self.combinations is not None:
+            return self.combinations.sum(axis=1)
+        return np.prod([s.sum(axis=1) for s in self.joint_sets.values()], axis=0)
+
+    def measure(self, labels: Mapping[str, Ints], alpha: float) -> dict[str, Metrics]:
+        """Metrics of each task and, under ``JOINT``, of all at once; -1 is an unknown label."""
+        results = {}
+        for task, sets in self.sets.items():
+            known = np.flatnonzero(labels[task] >= 0)
+            truth = labels[task][known]
+            results[task] = measure(
+                correct=self.top[task][known] == truth,
+                covered=sets[known, truth],
+                sizes=sets[known].sum(axis=1),
+                truth=truth,
+                alpha=alpha,
+            )
+        classes = {task: sets.shape[1] for task, sets in self.sets.items()}
+        numbers = joint_labels(labels, classes)
+        known = np.flatnonzero(numbers >= 0)
+        truths = {task: labels[task][known] for task in classes}
+        if self.combinations is not None:
+            covered = self.combinations[known, numbers[known]]
+        else:
+            covered = np.all([self.joint_sets[t][known, truths[t]] for t in classes], axis=0)
+        results[JOINT] = measure(
+            correct=np.all([self.joint_top[t][known] == truths[t] for t in classes], axis=0),
+            covered=covered,
+            sizes=self.joint_sizes[known],
+            truth=numbers[known],
+            alpha=alpha,
+        )
+        return results
+
+
+@dataclass(frozen=True)
+class Method:
+    """A calibrated method.
+
+    Attributes:
+        classes: the number of classes of each task.
+        calibration: of the tasks, or of the one task ``JOINT``.
+        simultaneous: in the taskwise space, what makes all tasks right at once.
+    """
+
+    classes: dict[str, int]
+    calibration: Calibration
+    simultaneous: SimultaneousCalibration | None
+
+    @classmethod
+    def calibrate(
+        cls,
+        probs: Mapping[str, Floats],
+        labels: Mapping[str, Ints],
+        classes: Mapping[str, int],
+        score: str,
+        taxonomy: str,
+        seed: int,
+    ) -> Method:
+        """Calibrate on probabilities {task: (n, C_task)}, or {JOINT: (n, product of C)}.
+
+        ``labels`` are the tasks' in either case: {task: (n,)}, -1 where unknown.
+        """
+        if JOINT in probs:
+            numbers = {JOINT: joint_labels(labels, classes)}
+            return cls(dict(classes), calibrate(probs, numbers, score, taxonomy, seed), None)
+        return cls(
+            dict(classes),
+            calibrate(probs, labels, score, taxonomy, seed),
+            calibrate_simultaneously(probs, labels, score, taxonomy, seed),
+        )
+
+    def answer(self, probs: Mapping[str, Floats], alpha: float) -> Answers:
+        """Answer probabilities in the same space as calibration's."""
+        sets = self.calibration.predict(probs, alpha)
+        p_values = self.calibration.p_values(probs)
+        if self.simultaneous is not None:
+            top = {task: p.argmax(axis=1) for task, p in probs.items()}
+            return Answers(sets, p_values, top, self.simultaneous.predict(probs, alpha), top)
+        marginals = marginalise(probs[JOINT], self.classes)
+        best = np.unravel_index(probs[JOINT].argmax(axis=1), tuple(self.classes.values()))
+        touched = project(sets[JOINT], self.classes)
+        return Answers(
+            sets=touched,
+            p_values=project(p_values[JOINT], self.classes),
+            top={task: p.argmax(axis=1) for task, p in marginals.items()},
+            joint_sets=touched,
+            joint_top=dict(zip(self.classes, best, strict=True)),
+            combinations=sets[JOINT],
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the calibration into a new folder."""
+        folder.mkdir(parents=True)
+        self.calibration.save(folder / "calibration.npz")
+        if self.simultaneous is not None:
+            self.simultaneous.save(folder / "simultaneous")
+
+    @classmethod
+    def load(cls, folder: Path, classes: Mapping[str, int]) -> Method:
+        """Read what ``save`` wrote."""
+        together = folder / "simultaneous"
+        return cls(
+            dict(classes),
+            Calibration.load(folder / "calibration.npz"),
+            SimultaneousCalibration.load(together) if together.is_dir() else None,
+        )

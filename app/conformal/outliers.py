@@ -1,0 +1,66 @@
+"""Is this picture like the ones we calibrated on? A conformal p-value from distances to neighbours.
+
+A picture's strangeness is its mean distance to the k nearest of some training pictures in feature
+space (Laxhammar and Falkman 2010). Compared with the calibration pictures' own it gives a p-value:
+a picture like them is flagged at level a with probability at most a.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.conformal.calibration import p_values
+
+#: More training pictures than this make answers slower and hardly better.
+_MOST_REFERENCES = 4000
+_NEIGHBOURS = 10
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """Attributes: ``reference`` features (r, d); ``distances`` of calibration (n,), sorted."""
+
+    reference: Features
+    distances: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, training: Features, calibration: Features, seed: int = 0) -> Outliers:
+        """From features (n_train, d) and (n, d) on one scale; the training set is subsampled."""
+        rows = np.random.default_rng(seed).permutation(len(training))[:_MOST_REFERENCES]
+        reference = np.ascontiguousarray(training[np.sort(rows)], dtype=np.float32)
+        return cls(reference, np.sort(_mean_distance(calibration, reference)))
+
+    def p_values(self, features: Features) -> NDArray[np.float64]:
+        """How usual each picture is, (m,); small is unlike the calibration pictures."""
+        return p_values(self.distances, _mean_distance(features, self.reference))
+
+    def save(self, path: str | Path) -> None:
+        """Write a NumPy archive without pickle."""
+        with open(path, "wb") as file:
+            np.savez(file, reference=self.reference, distances=self.distances)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Outliers:
+        """Read what ``save`` wrote."""
+        with np.load(path, allow_pickle=False) as archive:
+            return cls(archive["reference"], archive["distances"])
+
+
+def _mean_distance(features: Features, reference: Features) -> NDArray[np.float64]:
+    """Mean distance (m,) of (m, d) to the nearest of (r, d), a thousand rows at a time."""
+    k = min(_NEIGHBOURS, len(reference))
+    squares = np.einsum("rd,rd->r", reference, reference, dtype=np.float64)
+    result = np.empty(len(features))
+    for start in range(0, len(features), 1000):
+        rows = np.asarray(features[start : start + 1000], np.float32)
+        own = np.einsum("md,md->m", rows, rows, dtype=np.float64)
+        squared = own[:, None] + squares - 2.0 * (rows @ reference.T)
+        nearest = np.partition(squared, k - 1, axis=1)[:, :k]
+        result[start : start + 1000] = np.sqrt(np.maximum(nearest, 0)).mean(axis=1)
+    return result

@@ -1,0 +1,78 @@
+"""All tasks right at once, with probability at least 1 - alpha.
+
+The tasks' scores live on different scales. A first half of the calibration pictures puts each on
+the scale of ranks (a Calibration's p-values); a picture's worst task then has a score of its own,
+1 - min over tasks of p, and the second half calibrates that one number as usual. Since it looks at
+how tasks fail together, it is tighter than Bonferroni, which gives each task alpha / tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from app.conformal.calibration import Calibration, calibrate, p_values, threshold
+from app.conformal.checks import as_alpha, as_labels, as_probs
+
+Floats = NDArray[np.float64]
+
+
+def calibrate_simultaneously(
+    probs: Mapping[str, ArrayLike],
+    labels: Mapping[str, ArrayLike],
+    score: str = "hinge",
+    taxonomy: str = "task",
+    seed: int = 0,
+) -> SimultaneousCalibration:
+    """Calibrate the sets of all tasks together. Arguments and errors as in ``calibrate``.
+
+    The second half uses only pictures whose every label is known.
+    """
+    checked = as_probs(probs)
+    truths = as_labels(labels, checked)
+    n = len(next(iter(truths.values())))
+    order = np.random.default_rng(seed).permutation(n)
+    first, second = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
+    second = second[np.all([truth[second] >= 0 for truth in truths.values()], axis=0)]
+
+    scale = calibrate(_take(checked, first), _take(truths, first), score, taxonomy, seed)
+    p = scale.p_values(_take(checked, second))
+    of_truth = [p[task][np.arange(len(second)), truths[task][second]] for task in p]
+    return SimultaneousCalibration(scale, np.sort(1 - np.min(of_truth, axis=0)))
+
+
+def _take(arrays: Mapping[str, NDArray], rows: NDArray[np.int64]) -> dict[str, NDArray]:
+    return {task: array[rows] for task, array in arrays.items()}
+
+
+@dataclass(frozen=True)
+class SimultaneousCalibration:
+    """Attributes: ``scale`` makes the tasks comparable; ``worst`` (n,) are the sorted scores."""
+
+    scale: Calibration
+    worst: Floats
+
+    def predict(self, probs: Mapping[str, ArrayLike], alpha: float) -> dict[str, NDArray[np.bool_]]:
+        """Sets {task: (m, C_task)} that hold all truths at once."""
+        limit = threshold(self.worst, as_alpha(alpha))
+        return {task: 1 - p <= limit for task, p in self.scale.p_values(probs).items()}
+
+    def p_values(self, probs: Mapping[str, ArrayLike]) -> dict[str, Floats]:
+        """p-values {task: (m, C_task)}; a combination of classes has the least of its classes'."""
+        return {task: p_values(self.worst, 1 - p) for task, p in self.scale.p_values(probs).items()}
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``scale.npz`` and ``worst.npy`` into ``folder``, without pickle."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.scale.save(Path(folder) / "scale.npz")
+        np.save(Path(folder) / "worst.npy", self.worst, allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SimultaneousCalibration:
+        """Read what ``save`` wrote."""
+        worst = np.load(Path(folder) / "worst.npy", allow_pickle=False)
+        return cls(Calibration.load(Path(folder) / "scale.npz"), worst)

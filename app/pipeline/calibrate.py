@@ -1,0 +1,93 @@
+"""Calibrate the heads on pictures that training has not seen, for every score and taxonomy."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.bundle import Facts, find_bundle, new_bundle, open_bundle
+from app.conformal import SCORES, TAXONOMIES
+from app.conformal.method import Method
+from app.conformal.outliers import Outliers
+from app.pipeline.evaluate import evaluate_into, print_table
+from app.pipeline.pictures import Pictures
+from app.pipeline.predict import method_folder
+from app.pipeline.reuse import as_trained, encode_for_bundle, load_heads
+from app.pipeline.stopwatch import Stopwatch
+from app.progress import progress, say
+from app.settings import Settings
+from app.vision.heads import Heads
+
+
+def calibrate_into(
+    folder: Path,
+    facts: Facts,
+    settings: Settings,
+    heads: Heads,
+    reference: NDArray[np.float32],
+    pictures: Pictures,
+    features: NDArray[np.float32],
+) -> None:
+    """Write ``calibration/`` of a new bundle and complete its facts.
+
+    Args:
+        folder: the bundle being written.
+        facts: what becomes its bundle.json; the method and the split sizes are added.
+        reference: standardised training features (r, d) that outliers are far from.
+        pictures: n pictures, of which the calibration split is used.
+        features: their features, (n, d).
+    """
+    rows = pictures.rows("calib")
+    probs = heads.probabilities(features[rows], settings.head, settings.space)
+    pairs = [(score, taxonomy) for score in SCORES for taxonomy in TAXONOMIES]
+    with progress("calibrating", len(pairs), "methods") as advance:
+        for score, taxonomy in pairs:
+            method = Method.calibrate(
+                probs, pictures.labels(rows), heads.classes, score, taxonomy, settings.seed
+            )
+            method.save(method_folder(folder, score, taxonomy))
+            advance(1)
+    outliers = Outliers.fit(reference, heads.standardise(features[rows]), settings.seed)
+    outliers.save(folder / "calibration" / "outliers.npz")
+    facts["method"] = {
+        "head": settings.head,
+        "space": settings.space,
+        "score": settings.score,
+        "taxonomy": settings.taxonomy,
+    }
+    facts["alpha"] = settings.alpha
+    facts["calibrations"] = {"scores": list(SCORES), "taxonomies": list(TAXONOMIES)}
+    facts["splits"] = pictures.sizes()
+
+
+def calibrate(settings: Settings) -> Path:
+    """Calibrate a bundle again, on the calibration split of a folder, into a new bundle.
+
+    Raises:
+        SuresetError: the bundle or the pictures do not allow it.
+    """
+    watch = Stopwatch()
+    old = find_bundle(settings.models_dir, settings.model)
+    facts = open_bundle(old)
+    settings = as_trained(settings, facts)
+    with watch("features"):
+        pictures, features = encode_for_bundle(settings, old, facts, "calib", "test")
+    heads = load_heads(old, facts)
+    reference = Outliers.load(old / "calibration" / "outliers.npz").reference
+
+    name = f"{facts['name'].split('+')[0]}+{datetime.now():%Y%m%d-%H%M%S}"
+    facts |= {"name": name, "calibrated_from": facts["name"]}
+    with new_bundle(settings.models_dir, name, facts) as folder:
+        with watch("export"):
+            for file in ("heads.safetensors", "encoder.xml", "encoder.bin", "encoder.onnx"):
+                shutil.copy(old / file, folder)
+        with watch("calibrate"):
+            calibrate_into(folder, facts, settings, heads, reference, pictures, features)
+        results = evaluate_into(folder, facts, settings, heads, pictures, features, watch)
+    print_table(results, settings.alpha)
+    say(f"bundle {settings.models_dir / name}: {old.name} calibrated again")
+    return settings.models_dir / name

@@ -1,0 +1,94 @@
+"""What was found on this machine, and what to do about what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import openvino as ov
+
+from app import __version__
+from app.bundle import bundle_names, open_bundle
+from app.data.layouts import read_manifest
+from app.errors import SuresetError
+from app.settings import Settings
+from app.vision.backbones import EMBEDDED, find_backbone
+
+
+def doctor(settings: Settings) -> None:
+    """Print one line a finding; those that ask for something begin with an arrow."""
+    for finding in (
+        *_machine(),
+        *_folders(settings),
+        *_weights(settings),
+        *_data(settings),
+        *_bundles(settings),
+        *_port(settings),
+    ):
+        print(finding)
+
+
+def _machine() -> Iterator[str]:
+    yield f"Sureset {__version__}, Python {platform.python_version()}, {os.cpu_count()} processors"
+    offered = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    precision = "bf16" if "BF16" in offered else "f32"
+    yield f"OpenVINO {ov.__version__.split('-')[0]} runs on {precision} here"
+    if shutil.which("nvidia-smi") is None:
+        yield "no NVIDIA GPU: nvidia-smi is not there; everything runs on the CPU"
+        return
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, check=False)
+    if answer.returncode == 0:
+        yield f"GPU: {answer.stdout.strip()}"
+    else:
+        yield f"-> nvidia-smi fails, mend the driver: {answer.stdout.strip()}"
+
+
+def _folders(settings: Settings) -> Iterator[str]:
+    for folder in (settings.models_dir, settings.cache_dir, settings.logs_dir):
+        if folder.exists() and not os.access(folder, os.W_OK):
+            yield f"-> {folder} cannot be written: give it to this user, or name another"
+
+
+def _weights(settings: Settings) -> Iterator[str]:
+    if find_backbone(settings.backbone, settings.cache_dir):
+        yield f"weights of {settings.backbone}: found"
+    else:
+        yield (
+            f"-> weights of {settings.backbone}: not in {settings.cache_dir}, so training uses the "
+            f"embedded {EMBEDDED}; `python -m app prefetch` fetches them"
+        )
+
+
+def _data(settings: Settings) -> Iterator[str]:
+    try:
+        manifest = read_manifest(settings.data_dir, settings.layout)
+    except SuresetError as error:
+        yield f"-> data: {error}"
+        return
+    tasks = ", ".join(f"{task} ({len(names)})" for task, names in manifest.classes.items())
+    yield f"data: {len(manifest)} pictures in {settings.data_dir}, {manifest.layout}, {tasks}"
+
+
+def _bundles(settings: Settings) -> Iterator[str]:
+    names = bundle_names(settings.models_dir)
+    for name in names:
+        try:
+            open_bundle(settings.models_dir / name)
+            yield f"bundle {settings.models_dir / name}: whole"
+        except SuresetError as error:
+            yield f"-> {error}"
+    if not names:
+        yield f"-> no bundle in {settings.models_dir}: make one with `make train`"
+
+
+def _port(settings: Settings) -> Iterator[str]:
+    with socket.socket() as probe:
+        if probe.connect_ex((settings.address, settings.port)) == 0:
+            yield f"-> port {settings.port} is in use: serve on another with --port"
+        else:
+            yield f"port {settings.port}: free"

@@ -1,0 +1,175 @@
+"""From pictures to answers, with nothing but a bundle."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.bundle import LATEST, Facts, find_bundle, open_bundle
+from app.conformal.checks import as_alpha
+from app.conformal.method import Method
+from app.conformal.outliers import Outliers
+from app.data.pictures import PictureError, Preprocess, read_rgb
+from app.errors import SuresetError
+from app.settings import Settings
+from app.vision.heads import Heads
+from app.vision.runtimes import OpenVINORuntime
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the network made of one picture. Every answer follows from it without the network.
+
+    Attributes:
+        probs: probabilities in the bundle's label space, by task, each (1, C).
+        outlier_p: how usual the picture is among the calibration pictures.
+    """
+
+    probs: dict[str, NDArray[np.float64]]
+    outlier_p: float
+
+
+class Classifier:
+    """A bundle at work. Safe to use from several threads."""
+
+    def __init__(self, path: Path, facts: Facts) -> None:
+        self.path = path
+        self.facts = facts
+        self.metrics: dict[str, Any] = json.loads((path / "metrics.json").read_text())
+        self.classes: dict[str, list[str]] = facts["tasks"]
+        self.examples = [path / "examples" / name for name in facts["examples"]]
+        self.scores: list[str] = facts["calibrations"]["scores"]
+        self.taxonomies: list[str] = facts["calibrations"]["taxonomies"]
+        self._preprocess = Preprocess(**facts["preprocess"])
+        self._sizes = {task: len(names) for task, names in self.classes.items()}
+        self._heads = Heads.load(path / "heads.safetensors", self._sizes, facts["temperatures"])
+        self._outliers = Outliers.load(path / "calibration" / "outliers.npz")
+        self._method = cache(
+            lambda score, taxonomy: Method.load(method_folder(path, score, taxonomy), self._sizes)
+        )
+        try:
+            self._runtime = OpenVINORuntime(path, facts["runtime"]["precision"])
+        except ValueError as error:
+            raise SuresetError(
+                f"the bundle {path} was calibrated in {facts['runtime']['precision']} and "
+                f"{error}: its guarantee would not hold here, so calibrate again on this machine."
+            ) from error
+        self._one_at_a_time = threading.Lock()
+
+    @classmethod
+    def load(cls, models_dir: Path, model: str = LATEST) -> Classifier:
+        """Open and check a bundle.
+
+        Raises:
+            SuresetError: there is none, it is damaged, or this machine cannot run it as calibrated.
+        """
+        path = find_bundle(models_dir, model)
+        return cls(path, open_bundle(path))
+
+    def read(self, pictures: Sequence[Path | bytes]) -> list[Reading | PictureError]:
+        """Run the network on pictures; one that cannot be read gives its error in its place."""
+        decoded = [self._decode(picture) for picture in pictures]
+        good = [picture for picture in decoded if not isinstance(picture, PictureError)]
+        size = self._runtime.batch
+        batches = (np.stack(good[i : i + size]) for i in range(0, len(good), size))
+        with self._one_at_a_time:
+            features = [row for batch in self._runtime.encode(batches) for row in batch]
+        readings = iter(self._readings(np.stack(features)) if features else [])
+        return [d if isinstance(d, PictureError) else next(readings) for d in decoded]
+
+    def _decode(self, picture: Path | bytes) -> NDArray[np.uint8] | PictureError:
+        try:
+            return read_rgb(picture, self._preprocess)
+        except PictureError as error:
+            return error
+
+    def _readings(self, features: NDArray[np.float32]) -> list[Reading]:
+        method = self.facts["method"]
+        probs = self._heads.probabilities(features, method["head"], method["space"])
+        outlier_p = self._outliers.p_values(self._heads.standardise(features))
+        return [
+            Reading({name: p[i : i + 1] for name, p in probs.items()}, float(outlier_p[i]))
+            for i in range(len(features))
+        ]
+
+    def answer(
+        self,
+        reading: Reading,
+        alpha: float | None = None,
+        score: str | None = None,
+        taxonomy: str | None = None,
+    ) -> Answer:
+        """The prediction sets of one picture; what is None is as the bundle was trained.
+
+        Raises:
+            ValueError: alpha is not strictly between 0 and 1, or the bundle has no such method.
+        """
+        method = self.facts["method"]
+        alpha = self.facts["alpha"] if alpha is None else alpha
+        score = method["score"] if score is None else score
+        taxonomy = method["taxonomy"] if taxonomy is None else taxonomy
+        as_alpha(alpha)
+        if score not in self.scores:
+            raise ValueError(f"score must be one of {', '.join(self.scores)}, not {score!r}")
+        if taxonomy not in self.taxonomies:
+            there = ", ".join(self.taxonomies)
+            raise ValueError(f"taxonomy must be one of {there}, not {taxonomy!r}")
+        said = self._method(score, taxonomy).answer(reading.probs, alpha)
+        joint: Answer = {
+            "sets": {t: self._names(t, s[0]) for t, s in said.joint_sets.items()},
+            "size": int(said.joint_sizes[0]),
+            "top": {t: self.classes[t][c[0]] for t, c in said.joint_top.items()},
+        }
+        if said.combinations is not None:
+            at = np.unravel_index(np.flatnonzero(said.combinations[0]), tuple(self._sizes.values()))
+            names = zip(self.classes, at, strict=True)
+            columns = [[self.classes[task][c] for c in codes] for task, codes in names]
+            joint["combinations"] = [list(row) for row in zip(*columns, strict=True)]
+        return {
+            "tasks": {
+                task: {
+                    "set": self._names(task, said.sets[task][0]),
+                    "top": names[said.top[task][0]],
+                    "p_values": dict(zip(names, said.p_values[task][0].tolist(), strict=True)),
+                }
+                for task, names in self.classes.items()
+            },
+            "joint": joint,
+            "outlier_p": reading.outlier_p,
+        }
+
+    def _names(self, task: str, members: NDArray[np.bool_]) -> list[str]:
+        return [self.classes[task][c] for c in np.flatnonzero(members)]
+
+    def predict(self, pictures: Sequence[Path], settings: Settings) -> Iterator[Answer]:
+        """Answer picture files in order, as ``python -m app predict`` prints them.
+
+        Raises:
+            SuresetError: the bundle has no such method.
+        """
+        for start in range(0, len(pictures), 64):
+            some = pictures[start : start + 64]
+            for path, reading in zip(some, self.read(some), strict=True):
+                if isinstance(reading, PictureError):
+                    yield {"image": str(path), "error": str(reading)}
+                    continue
+                chosen = {name: settings.given(name) for name in ("alpha", "score", "taxonomy")}
+                try:
+                    yield {"image": str(path), **self.answer(reading, **chosen)}
+                except ValueError as error:
+                    raise SuresetError(f"the bundle {self.path.name}: {error}.") from error
+
+
+def method_folder(bundle: Path, score: str, taxonomy: str) -> Path:
+    """Where a bundle keeps the calibration of one score and taxonomy."""
+    return bundle / "calibration" / f"{score}-{taxonomy}"

@@ -1,0 +1,38 @@
+"""What needs the network or a writable data folder is done here, before training."""
+
+from __future__ import annotations
+
+from app.data.sample import write_sample
+from app.errors import SuresetError
+from app.progress import say
+from app.settings import DEFAULT_DATA_DIR, Settings
+from app.vision.backbones import EMBEDDED, fetch_weights
+
+_SAMPLE_SIZE = 2400
+
+
+def prefetch(settings: Settings) -> None:
+    """Fetch the backbone's weights, and write the sample set into an empty default data folder.
+
+    Raises:
+        SuresetError: the weights of a backbone that was asked for by name cannot be had.
+    """
+    try:
+        fetch_weights(settings.backbone, settings.cache_dir)
+    except SuresetError as error:
+        if settings.given("backbone"):
+            raise
+        say(f"{error} Training will use the embedded {EMBEDDED} instead.")
+
+    size = settings.sample_size
+    if size is None:
+        size = _SAMPLE_SIZE if settings.data_dir == DEFAULT_DATA_DIR else 0
+    if size and not _has_anything(settings):
+        say(f"{settings.data_dir} is empty: writing a sample set of {size} drawn vehicles into it")
+        write_sample(settings.data_dir, size, settings.seed)
+
+
+def _has_anything(settings: Settings) -> bool:
+    return settings.data_dir.is_dir() and any(
+        not path.name.startswith(".") for path in settings.data_dir.iterdir()
+    )

@@ -1,0 +1,139 @@
+"""The whole run: folder, splits, features, heads, calibration, evaluation, bundle."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+from app import __version__
+from app.bundle import Facts, new_bundle
+from app.conformal.spaces import JOINT
+from app.errors import SuresetError
+from app.pipeline.calibrate import calibrate_into
+from app.pipeline.evaluate import evaluate_into, print_table
+from app.pipeline.pictures import check_splits, extract, find_pictures
+from app.pipeline.stopwatch import Stopwatch
+from app.progress import say
+from app.settings import Settings
+from app.vision.backbones import EMBEDDED, Backbone, find_backbone
+from app.vision.features import FeatureCache
+from app.vision.runtimes import OpenVINORuntime, Runtime, TorchRuntime
+
+_VERSIONS = ("torch", "openvino", "numpy", "timm", "pytorch-lightning", "pillow")
+
+
+def train(settings: Settings) -> Path:
+    """Train on a folder of labelled pictures; returns the bundle it wrote.
+
+    Raises:
+        SuresetError: the pictures, the weights or the disk do not allow it; it says what to do.
+    """
+    watch = Stopwatch()
+    pictures = find_pictures(settings)
+    check_splits(pictures, settings.alpha)
+    say("splits: " + ", ".join(f"{split} {n}" for split, n in pictures.sizes().items()))
+    classes = {task: len(names) for task, names in pictures.manifest.classes.items()}
+
+    # Torch and timm take seconds to load: only once there is something to train on.
+    from app.vision.encoder import exported
+    from app.vision.fitting import fit_heads
+    from app.vision.heads import joint_is_feasible
+
+    if JOINT in (settings.head, settings.space) and not joint_is_feasible(classes):
+        raise SuresetError(
+            "the tasks have too many combinations of classes for one softmax over all of them: "
+            "use --head taskwise --space taskwise."
+        )
+    backbone = choose_backbone(settings)
+    with watch("export"):
+        encoder = exported(backbone, settings.cache_dir)
+
+    with watch("features"):
+        serving = OpenVINORuntime(encoder)
+        fitting = _runtime_for_fitting(backbone) or serving
+        say(f"features: {backbone.name} by {fitting.name} in {fitting.precision}")
+        # What is calibrated and tested must come from the runtime that will serve.
+        held_out = FeatureCache(settings.cache_dir, encoder.name, serving, backbone.preprocess)
+        seen = (
+            held_out
+            if fitting is serving
+            else FeatureCache(settings.cache_dir, encoder.name, fitting, backbone.preprocess)
+        )
+        caches = {"train": seen, "valid": seen, "calib": held_out, "test": held_out}
+        pictures, features = extract(pictures, caches)
+
+    with watch("fit"):
+        training, validation = (
+            (features[rows], pictures.labels(rows))
+            for rows in (pictures.rows("train"), pictures.rows("valid"))
+        )
+        heads = fit_heads(training, validation, classes, settings.seed, settings.logs_dir)
+
+    name = settings.given("model") or datetime.now().strftime("%Y%m%d-%H%M%S")
+    facts: Facts = {
+        "name": name,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "tasks": pictures.manifest.classes,
+        "backbone": {
+            "name": backbone.name,
+            "weights_sha256": backbone.weights_sha256,
+            "encoder": encoder.name,
+        },
+        "preprocess": asdict(backbone.preprocess),
+        "runtime": {"name": serving.name, "precision": serving.precision},
+        "temperatures": heads.temperatures,
+        "seed": settings.seed,
+        "versions": {
+            "sureset": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in _VERSIONS},
+        },
+    }
+    with new_bundle(settings.models_dir, name, facts) as folder:
+        with watch("export"):
+            heads.save(folder / "heads.safetensors")
+            for file in encoder.iterdir():
+                shutil.copy(file, folder)
+        with watch("calibrate"):
+            reference = heads.standardise(training[0])
+            calibrate_into(folder, facts, settings, heads, reference, pictures, features)
+        results = evaluate_into(folder, facts, settings, heads, pictures, features, watch)
+    print_table(results, settings.alpha)
+    place = settings.models_dir / name
+    say(f"bundle {place} after {watch.seconds()['total']:.0f} s, report {place / 'report.html'}")
+    say("next: make serve")
+    return place
+
+
+def choose_backbone(settings: Settings) -> Backbone:
+    """The backbone asked for, or the embedded one where its weights are not here.
+
+    Raises:
+        SuresetError: a backbone was asked for by name and its weights are not here.
+    """
+    backbone = find_backbone(settings.backbone, settings.cache_dir)
+    if backbone is None and settings.given("backbone"):
+        raise SuresetError(
+            f"the weights of {settings.backbone} are not in {settings.cache_dir}: "
+            f"fetch them with `python -m app prefetch --backbone {settings.backbone}`."
+        )
+    if backbone is None:
+        backbone = find_backbone(EMBEDDED, settings.cache_dir)
+        assert backbone is not None, "the embedded backbone needs no cache"
+        say(f"{settings.backbone}'s weights are not here: using the embedded {EMBEDDED}")
+    return backbone
+
+
+def _runtime_for_fitting(backbone: Backbone) -> Runtime | None:
+    """Torch on CUDA where there is one: most pictures only train, and may be read faster."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    from app.vision.encoder import Encoder
+
+    return TorchRuntime(Encoder(backbone))

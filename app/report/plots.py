@@ -1,0 +1,110 @@
+"""The report's plots, each a function from numbers to an SVG that can stand in a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")  # No screen is needed, and none is looked for.
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.stats import betabinom
+
+from app.conformal.calibration import rank
+from app.conformal.checks import as_alpha
+from app.conformal.metrics import clopper_pearson
+
+_COLOURS = ("#2456a6", "#c2571a", "#2f7d4f", "#8a3b8f", "#7a6a12", "#b03052")
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "svg.hashsalt": "sureset",  # The same numbers give the same bytes.
+    "svg.fonttype": "path",
+}
+
+
+def coverage_by_alpha(
+    alphas: Sequence[float], coverage: Mapping[str, Sequence[float]], n_calib: int, n_test: int
+) -> str:
+    """Measured against promised coverage, with where 95 % of the test splits should fall."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        promised = 1 - np.asarray(alphas)
+        low, high = law_band(alphas, n_calib, n_test)
+        axes.fill_between(promised, low, high, color="#d9dee7", label="95 % of draws, one task")
+        axes.plot(promised, promised, color="#8b95a5", linewidth=0.8)
+        for colour, (name, values) in zip(_COLOURS * 9, coverage.items(), strict=False):
+            axes.plot(promised, values, color=colour, marker="o", markersize=3, label=name)
+        axes.set(xlabel="coverage promised", ylabel="coverage measured", title="Promise and proof")
+        axes.legend(frameon=False, loc="lower right")
+        return _svg(figure)
+
+
+def law_band(
+    alphas: Sequence[float], n_calib: int, n_test: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The central 95 % of test coverage by its exact law, beta-binomial(n_test, k, n + 1 - k)."""
+    k = np.minimum([rank(n_calib, as_alpha(alpha)) for alpha in alphas], n_calib)
+    law = betabinom(n_test, k, n_calib + 1 - k)
+    return law.ppf(0.025) / n_test, law.ppf(0.975) / n_test
+
+
+def set_sizes(sizes: Mapping[str, NDArray[np.int64]]) -> str:
+    """How often each set size occurs, by task."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        largest = max(int(s.max()) for s in sizes.values())
+        width = 0.8 / len(sizes)
+        for i, (name, s) in enumerate(sizes.items()):
+            share = np.bincount(s, minlength=largest + 1) / len(s)
+            places = np.arange(largest + 1) + (i - (len(sizes) - 1) / 2) * width
+            axes.bar(places, share, width, color=_COLOURS[i % len(_COLOURS)], label=name)
+        axes.set(xlabel="classes in the set", ylabel="share of pictures", title="Set sizes")
+        axes.set_xticks(range(largest + 1))
+        axes.legend(frameon=False)
+        return _svg(figure)
+
+
+def class_coverage(
+    task: str, names: Sequence[str], covered: Sequence[int], totals: Sequence[int], promised: float
+) -> str:
+    """Coverage of each class with its exact 95 % interval, against the promise."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 0.9 + 0.24 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(promised, color="#8b95a5", linewidth=0.8)
+        for row, (hits, total) in enumerate(zip(covered, totals, strict=True)):
+            if total == 0:
+                continue
+            low, high = clopper_pearson(hits, total)
+            colour = _COLOURS[1] if high < promised else _COLOURS[0]
+            axes.plot([low, high], [row, row], color=colour, linewidth=1.4)
+            axes.plot(hits / total, row, "o", color=colour, markersize=4)
+        labels = [f"{name} ({total})" for name, total in zip(names, totals, strict=True)]
+        axes.set(
+            yticks=range(len(names)),
+            yticklabels=labels,
+            xlim=(0, 1.02),
+            ylim=(len(names) - 0.4, -0.6),
+            xlabel="coverage",
+            title=f"{task}: coverage by class (test pictures)",
+        )
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

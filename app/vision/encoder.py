@@ -1,0 +1,95 @@
+"""The frozen network as one graph: from RGB bytes to a feature vector.
+
+Colour and texture live in early stages, shape in late ones, so the vector holds the mean of every
+stage's feature map, the deviation of the early ones, and the network's own pooled last layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from app.vision.backbones import Backbone
+
+_DEVIATING_STAGES = 4
+#: Part of the cache's key: say something else here when ``forward`` computes something else.
+_RECIPE = "mean of every stage, deviation of the first 4, pooled last layer"
+
+
+class Encoder(nn.Module):
+    """uint8 (n, size, size, 3), RGB -> float32 (n, d)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.network: Any = timm.create_model(backbone.name, pretrained=False)
+        stored = torch.load(backbone.weights, map_location="cpu", weights_only=True)
+        # The embedded weights spell the same tensors differently, in the same order.
+        names = self.network.state_dict().keys()
+        self.network.load_state_dict(dict(zip(names, stored.values(), strict=True)))
+        self.register_buffer("mean", 255 * torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(backbone.std).reshape(1, 3, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        x = (pictures.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
+        last, stages = self.network.forward_intermediates(x)
+        means = [stage.mean((2, 3)) for stage in stages]
+        deviations = [stage.std((2, 3), correction=0) for stage in stages[:_DEVIATING_STAGES]]
+        pooled = self.network.forward_head(last, pre_logits=True)
+        return torch.cat([*means, *deviations, pooled], dim=1).float()
+
+
+def exported(backbone: Backbone, cache_dir: Path) -> Path:
+    """The folder in the cache with ``encoder.xml``, ``.bin`` and ``.onnx``; made when missing."""
+    recipe = {
+        "weights": backbone.weights_sha256,
+        "recipe": _RECIPE,
+        "mean": backbone.mean,
+        "std": backbone.std,
+        "size": backbone.preprocess.size,
+    }
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+    folder = cache_dir / "encoders" / f"{backbone.name}-{key}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
+        try:
+            _export(Encoder(backbone), backbone.preprocess.size, beside)
+            os.rename(beside, folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            if not folder.is_dir():  # Another run may have made it meanwhile: then it is there.
+                raise
+    return folder
+
+
+def _export(encoder: Encoder, size: int, folder: Path) -> None:
+    import openvino as ov
+
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Tracing warns of shapes that are fixed here on purpose.
+        graph = ov.convert_model(encoder, example_input=example, input=[-1, size, size, 3])
+        torch.onnx.export(
+            encoder,
+            (example,),
+            str(folder / "encoder.onnx"),
+            input_names=["pictures"],
+            output_names=["features"],
+            dynamic_axes={"pictures": {0: "n"}, "features": {0: "n"}},
+            dynamo=False,
+        )
+    ov.save_model(graph, folder / "encoder.xml", compress_to_fp16=False)

@@ -1,0 +1,178 @@
+"""Features of pictures, computed once: a memory-mapped cache keyed by content.
+
+One folder of the cache holds the features of one encoder, runtime, precision and geometry:
+``features.f32`` has a row of d floats a picture, ``digests.u8`` its 16-byte digest at the same
+place. Rows are only ever appended, features first, so whatever moment a run is killed at, every
+digest has its features, and what lacks one is cut off by the next writer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from app.data.pictures import PictureError, Preprocess, read_rgb
+from app.errors import SuresetError
+from app.progress import progress
+from app.vision.runtimes import Features, Runtime
+
+Digests = NDArray[np.uint8]
+
+_ROWS_BETWEEN_WRITES = 64
+
+
+class FeatureCache:
+    """The features that one runtime computed with one preprocessing."""
+
+    def __init__(self, cache_dir: Path, encoder: str, runtime: Runtime, preprocess: Preprocess):
+        """``encoder`` names the network and its weights."""
+        facts = {
+            "encoder": encoder,
+            "runtime": runtime.name,
+            "precision": runtime.precision,
+            "preprocess": asdict(preprocess),
+        }
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        self.folder = cache_dir / "features" / key
+        self._runtime = runtime
+        self._preprocess = preprocess
+        self._facts = facts
+
+    def features(
+        self, paths: Sequence[Path], digests: Digests, what: str = "features"
+    ) -> tuple[Features, dict[int, str]]:
+        """Features (n, d) of pictures, computed where the cache lacks them.
+
+        Args:
+            paths: n picture files.
+            digests: their digests, (n, 16).
+
+        Returns:
+            The features, and the reason by row for the pictures that cannot be read (whose
+            features are zero).
+
+        Raises:
+            SuresetError: the cache cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # A second run on the same cache waits here, and then finds the work done.
+            with FileLock(self.folder / "lock"):
+                return self._complete(paths, digests, what)
+        except OSError as error:
+            raise SuresetError(
+                f"the feature cache {self.folder} cannot be written ({error.strerror}): "
+                "make room there, or name another folder with --cache."
+            ) from error
+
+    def _complete(
+        self, paths: Sequence[Path], digests: Digests, what: str
+    ) -> tuple[Features, dict[int, str]]:
+        keys = [digest.tobytes() for digest in digests]
+        place = self._places()
+        missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in place}
+        unreadable = self._extract(missing, what) if missing else {}
+        place = self._places()
+        stored = self._stored(len(place))
+        rows = np.array([place.get(key, -1) for key in keys], np.int64)
+        found = stored[rows] if len(place) else np.zeros((len(rows), 1), np.float32)
+        found[rows < 0] = 0
+        return found, {i: unreadable[key] for i, key in enumerate(keys) if key in unreadable}
+
+    def _places(self) -> dict[bytes, int]:
+        """Of each digest in the cache, its row."""
+        try:
+            stored = (self.folder / "digests.u8").read_bytes()
+        except FileNotFoundError:
+            return {}
+        return {stored[i : i + 16]: i // 16 for i in range(0, len(stored) - 15, 16)}
+
+    def _stored(self, rows: int) -> Features:
+        """All features in the cache (rows, d), mapped."""
+        if rows == 0:
+            return np.zeros((0, 1), np.float32)
+        path = self.folder / "features.f32"
+        dimensions = json.loads((self.folder / "facts.json").read_text())["dimensions"]
+        return np.memmap(path, np.float32, "r", shape=(rows, dimensions))
+
+    def _extract(self, missing: dict[bytes, Path], what: str) -> dict[bytes, str]:
+        """Append the features of pictures; the reasons of those that cannot be read."""
+        unreadable: dict[bytes, str] = {}
+        pending: list[bytes] = []
+        computed: list[Features] = []
+
+        def batches() -> Iterator[NDArray[np.uint8]]:
+            batch: list[NDArray[np.uint8]] = []
+            for key, picture in self._decoded(missing):
+                if isinstance(picture, PictureError):
+                    unreadable[key] = str(picture)
+                    advance(1)
+                    continue
+                pending.append(key)
+                batch.append(picture)
+                if len(batch) == self._runtime.batch:
+                    yield np.stack(batch)
+                    batch = []
+            if batch:
+                yield np.stack(batch)
+
+        with progress(what, len(missing)) as advance:
+            for features in self._runtime.encode(batches()):
+                computed.append(features)
+                advance(len(features))
+                done = sum(map(len, computed))
+                if done >= _ROWS_BETWEEN_WRITES:
+                    self._append(pending[:done], np.concatenate(computed))
+                    del pending[:done]
+                    computed.clear()
+            if computed:
+                self._append(pending, np.concatenate(computed))
+        return unreadable
+
+    def _decoded(
+        self, missing: dict[bytes, Path]
+    ) -> Iterator[tuple[bytes, NDArray[np.uint8] | PictureError]]:
+        """Decode in threads (Pillow lets go of the lock), never far ahead of the network."""
+
+        def decode(path: Path) -> NDArray[np.uint8] | PictureError:
+            try:
+                return read_rgb(path, self._preprocess)
+            except PictureError as error:
+                return error
+
+        ahead: deque[tuple[bytes, Future[NDArray[np.uint8] | PictureError]]] = deque()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for key, path in missing.items():
+                ahead.append((key, pool.submit(decode, path)))
+                if len(ahead) > 4 * self._runtime.batch:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            for first, future in ahead:
+                yield first, future.result()
+
+    def _append(self, keys: list[bytes], features: Features) -> None:
+        facts = self.folder / "facts.json"
+        if not facts.exists():
+            beside = facts.with_suffix(".part")
+            beside.write_text(json.dumps({**self._facts, "dimensions": features.shape[1]}))
+            beside.rename(facts)
+        rows = len(self._places())
+        for name, data, width in (
+            ("features.f32", features.tobytes(), 4 * features.shape[1]),
+            ("digests.u8", b"".join(keys), 16),
+        ):
+            with open(self.folder / name, "ab") as file:
+                file.truncate(rows * width)  # What a killed run left without a partner.
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())

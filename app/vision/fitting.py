@@ -1,0 +1,196 @@
+"""Fit the heads on cached features, with Lightning."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    TensorDataset,
+)
+
+from app.conformal.spaces import JOINT, combinations, joint_labels
+from app.conformal.temperature import fit_temperature
+from app.progress import progress
+from app.vision.heads import Heads, joint_is_feasible
+
+Ints = NDArray[np.int64]
+Features = NDArray[np.float32]
+
+_EPOCHS = 60
+_PATIENCE = 6
+_BATCH = 64
+
+
+class Head(pl.LightningModule):
+    """A linear softmax classifier; its loss tells what the softmaxes range over."""
+
+    def __init__(self, dimensions: int, classes: Mapping[str, int], kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.classes = dict(classes)
+        outputs = combinations(classes) if kind == JOINT else sum(classes.values())
+        self.linear = nn.Linear(dimensions, outputs)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Mean negative log-likelihood of the known labels; ``labels`` (n, tasks), -1 unknown."""
+        logits = self.linear(features)
+        if self.kind == JOINT:
+            return _joint_loss(logits, labels, self.classes)
+        losses = [
+            F.cross_entropy(part, labels[:, t], ignore_index=-1, reduction="sum")
+            for t, part in enumerate(logits.split(list(self.classes.values()), dim=1))
+        ]
+        return torch.stack(losses).sum() / (labels >= 0).sum().clamp(min=1)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        loss = self.loss(*batch)
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        self.log("valid_loss", self.loss(*batch), batch_size=len(batch[0]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=1e-3, weight_decay=0.5)
+
+
+def _joint_loss(logits: Tensor, labels: Tensor, classes: Mapping[str, int]) -> Tensor:
+    """Likelihood of what is known of each picture: an unknown label is summed over its classes."""
+    log_probs = F.log_softmax(logits, dim=1).reshape(len(logits), *classes.values())
+    for axis, count in enumerate(classes.values()):
+        label = labels[:, axis, None]
+        possible = (torch.arange(count, device=labels.device) == label) | (label < 0)
+        shape = [len(labels)] + [1] * len(classes)
+        shape[axis + 1] = count
+        log_probs = log_probs.masked_fill(~possible.reshape(shape), -torch.inf)
+    # A picture of which nothing is known has likelihood 1 and adds nothing.
+    known = (labels >= 0).any(dim=1).sum().clamp(min=1)
+    return -torch.logsumexp(log_probs.flatten(1), dim=1).sum() / known
+
+
+class _Epochs(pl.Callback):
+    """Tell the progress bar of each epoch."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance = advance
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._advance(1)
+
+
+def fit_heads(
+    training: tuple[Features, Mapping[str, Ints]],
+    validation: tuple[Features, Mapping[str, Ints]],
+    classes: Mapping[str, int],
+    seed: int,
+    logs_dir: Path,
+) -> Heads:
+    """Fit the taskwise head, and the joint one where it is feasible, with their temperatures.
+
+    Args:
+        training: features (n, d) and labels {task: (n,)}, -1 where unknown.
+        validation: likewise; it stops the fitting, and fits the temperatures.
+        classes: the number of classes of each task.
+        seed: draws the order of the pictures.
+        logs_dir: where Lightning writes its logs and checkpoints.
+    """
+    features = training[0]
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+
+    def dataset(features: Features, labels: Mapping[str, Ints]) -> TensorDataset:
+        columns = np.stack([labels[task] for task in classes], axis=1)
+        return TensorDataset(torch.from_numpy((features - mean) / scale), torch.from_numpy(columns))
+
+    kinds = ["taskwise", JOINT] if joint_is_feasible(classes) else ["taskwise"]
+    data = dataset(*training), dataset(*validation)
+    fitted = {kind: _fit(kind, *data, classes, seed, logs_dir) for kind in kinds}
+    weights = {kind: head.linear.weight.detach().numpy().T.copy() for kind, head in fitted.items()}
+    biases = {kind: head.linear.bias.detach().numpy() for kind, head in fitted.items()}
+    plain = Heads(mean, scale, weights, biases, dict(classes), temperatures={})
+    temperatures = {kind: _temperatures(plain, kind, *validation) for kind in kinds}
+    return replace(plain, temperatures=temperatures)
+
+
+def _fit(
+    kind: str,
+    training: TensorDataset,
+    validation: TensorDataset,
+    classes: Mapping[str, int],
+    seed: int,
+    logs_dir: Path,
+) -> Head:
+    """The head of the epoch with the best validation loss."""
+    pl.seed_everything(seed, verbose=False)
+    head = Head(training.tensors[0].shape[1], classes, kind)
+    best = ModelCheckpoint(monitor="valid_loss")
+
+    # Whole batches are drawn at once: collating them picture by picture would take longer.
+    def loader(data: TensorDataset, order: Sampler[int]) -> DataLoader[tuple[Tensor, ...]]:
+        batches = BatchSampler(order, _BATCH, drop_last=False)
+        return DataLoader(data, batch_size=None, sampler=batches)
+
+    with progress(f"fitting the {kind} head", _EPOCHS, "epochs") as advance, _quiet():
+        trainer = pl.Trainer(
+            max_epochs=_EPOCHS,
+            accelerator="auto",
+            devices=1,
+            deterministic=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            logger=CSVLogger(logs_dir, name=kind),
+            log_every_n_steps=10,
+            callbacks=[EarlyStopping("valid_loss", patience=_PATIENCE), best, _Epochs(advance)],
+        )
+        trainer.fit(
+            head,
+            loader(training, RandomSampler(training)),
+            loader(validation, SequentialSampler(validation)),
+        )
+    stored = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    head.load_state_dict(stored["state_dict"])
+    return head.cpu()
+
+
+def _temperatures(
+    heads: Heads, kind: str, features: Features, labels: Mapping[str, Ints]
+) -> dict[str, float]:
+    truths = {JOINT: joint_labels(labels, heads.classes)} if kind == JOINT else labels
+    return {
+        name: fit_temperature(logits[truths[name] >= 0], truths[name][truths[name] >= 0])
+        for name, logits in heads.logits(features, kind).items()
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's hints (more workers, a tip of the day) are not for the person who trains."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,115 @@
+"""From features to probabilities, in NumPy: what serving runs of the trained heads.
+
+Calibration and serving call the same functions, in float64, so a confident network keeps its
+ranking and nothing differs between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from app.conformal.spaces import JOINT, combinations, marginalise, multiply
+
+Floats = NDArray[np.float64]
+
+#: Beyond this many combinations a joint softmax has too little data for most of them.
+MOST_COMBINATIONS = 2000
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Two linear classifiers on standardised features.
+
+    Attributes:
+        mean, scale: what standardises a feature, float32 (d,).
+        weights: of each head ``taskwise`` and ``joint``, float32 (d, outputs). The taskwise head's
+            outputs are the tasks' classes one task after the other.
+        biases: likewise, float32 (outputs,).
+        classes: the number of classes of each task.
+        temperatures: what divides the logits of each head's softmaxes, by softmax.
+    """
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    weights: dict[str, NDArray[np.float32]]
+    biases: dict[str, NDArray[np.float32]]
+    classes: dict[str, int]
+    temperatures: dict[str, dict[str, float]]
+
+    def standardise(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features (n, d) on one scale."""
+        return (features - self.mean) / self.scale
+
+    def logits(self, features: NDArray[np.float32], head: str) -> dict[str, Floats]:
+        """Of each softmax of a head, its logits (n, outputs): {task: …} or {JOINT: …}."""
+        x = self.standardise(features).astype(np.float64)
+        out = x @ self.weights[head] + self.biases[head]
+        if head == JOINT:
+            return {JOINT: out}
+        ends = np.cumsum(list(self.classes.values()))[:-1]
+        return dict(zip(self.classes, np.split(out, ends, axis=1), strict=True))
+
+    def probabilities(
+        self, features: NDArray[np.float32], head: str, space: str
+    ) -> dict[str, Floats]:
+        """Probabilities of ``head`` in the label space ``space``.
+
+        Returns:
+            {task: (n, C_task)} in the taskwise space, {JOINT: (n, product of C)} in the joint.
+        """
+        temperatures = self.temperatures[head]
+        own = {
+            name: _softmax(z / temperatures[name])
+            for name, z in self.logits(features, head).items()
+        }
+        return in_space(own, self.classes, head, space)
+
+    def save(self, path: Path) -> None:
+        """Write the arrays as safetensors; classes and temperatures belong to bundle.json."""
+        arrays = {"mean": self.mean, "scale": self.scale}
+        for head in self.weights:
+            arrays[f"{head}.weight"] = self.weights[head]
+            arrays[f"{head}.bias"] = self.biases[head]
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+    @classmethod
+    def load(
+        cls, path: Path, classes: dict[str, int], temperatures: dict[str, dict[str, float]]
+    ) -> Heads:
+        """Read what ``save`` wrote."""
+        arrays = load_file(path)
+        return cls(
+            arrays["mean"],
+            arrays["scale"],
+            {head: arrays[f"{head}.weight"] for head in temperatures},
+            {head: arrays[f"{head}.bias"] for head in temperatures},
+            classes,
+            temperatures,
+        )
+
+
+def in_space(
+    probs: dict[str, Floats], classes: Mapping[str, int], head: str, space: str
+) -> dict[str, Floats]:
+    """Connect a head's probabilities to a label space: as they are, marginalised, or multiplied."""
+    if head == space:
+        return probs
+    if space == JOINT:
+        return {JOINT: multiply(probs)}
+    return marginalise(probs[JOINT], classes)
+
+
+def joint_is_feasible(classes: Mapping[str, int]) -> bool:
+    """Whether a softmax over all combinations is worth having."""
+    return combinations(classes) <= MOST_COMBINATIONS
+
+
+def _softmax(logits: Floats) -> Floats:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)

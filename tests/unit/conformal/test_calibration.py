@@ -1,0 +1,178 @@
+"""Thresholds, sets and p-values: by brute force, at their boundaries, and on bad arguments."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.conformal import SCORES, TAXONOMIES, Calibration, calibrate
+from app.conformal.calibration import rank
+from tests.unit.conformal.draws import problem
+
+CLASSES = {"colour": 4, "type": 3}
+
+
+def test_rank_is_exact_for_every_two_decimal_alpha() -> None:
+    for percent in range(1, 100):
+        alpha = Fraction(str(percent / 100))
+        for n in range(0, 1200):
+            assert rank(n, alpha) == -(-(n + 1) * (100 - percent) // 100)
+
+
+def test_the_float_expression_would_be_wrong_somewhere() -> None:
+    """The reason for exact arithmetic, so that nobody simplifies it away."""
+    assert math.ceil(100 * (1 - 0.03)) == 97
+    wrong = [
+        (n, percent)
+        for percent in range(1, 100)
+        for n in range(1, 300)
+        if math.ceil((n + 1) * (1 - percent / 100)) != rank(n, Fraction(str(percent / 100)))
+    ]
+    assert wrong
+
+
+def test_the_threshold_is_the_kth_smallest_score() -> None:
+    """n = 564 at alpha 0.1: a rank put through a quantile function comes out one too high."""
+    rng = np.random.default_rng(0)
+    probs, labels = problem(rng, 564, {"t": 5})
+    threshold = calibrate(probs, labels).thresholds(0.1)["t"][0]
+    true = np.sort(1 - probs["t"][np.arange(564), labels["t"]])
+    assert threshold == true[509 - 1]
+
+
+@pytest.mark.parametrize(("n", "finite"), [(8, False), (9, True)])
+def test_too_few_scores_leave_every_class_in(n: int, finite: bool) -> None:
+    probs, labels = problem(np.random.default_rng(1), n, {"t": 3})
+    calibration = calibrate(probs, labels)
+    assert np.isfinite(calibration.thresholds(0.1)["t"]).all() == finite
+    assert finite or calibration.predict(probs, 0.1)["t"].all()
+
+
+@given(
+    n=st.integers(0, 40),
+    seed=st.integers(0, 10_000),
+    percent=st.integers(1, 99),
+    score=st.sampled_from(sorted(SCORES)),
+    taxonomy=st.sampled_from(["global", "task", "class"]),
+    ties=st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_equals_brute_force(
+    n: int, seed: int, percent: int, score: str, taxonomy: str, ties: bool
+) -> None:
+    """Every threshold and p-value from its definition, and sets by both are the same sets."""
+    rng = np.random.default_rng(seed)
+    probs, labels = problem(rng, n + 5, CLASSES)
+    if ties:
+        coarse = {t: np.ceil(p * 4) for t, p in probs.items()}
+        probs = {t: p / p.sum(axis=1, keepdims=True) for t, p in coarse.items()}
+    labels["type"][rng.random(n + 5) < 0.3] = -1
+    calib = {t: p[:n] for t, p in probs.items()}, {t: y[:n] for t, y in labels.items()}
+    new = {t: p[n:] for t, p in probs.items()}
+    alpha = percent / 100
+    calibration = calibrate(*calib, score=score, taxonomy=taxonomy)
+    thresholds = calibration.thresholds(alpha)
+    sets, p_values = calibration.predict(new, alpha), calibration.p_values(new)
+
+    def group(task: str, c: int) -> object:
+        return {"global": None, "task": task, "class": (task, c)}[taxonomy]
+
+    for task, count in CLASSES.items():
+        scores = SCORES[score](new[task])
+        for c in range(count):
+            own = sorted(
+                SCORES[score](calib[0][t])[i, y]
+                for t in CLASSES
+                for i, y in enumerate(calib[1][t])
+                if y >= 0 and group(t, y) == group(task, c)
+            )
+            k = math.ceil((len(own) + 1) * (1 - Fraction(percent, 100)))
+            limit = own[k - 1] if k <= len(own) else math.inf
+            assert thresholds[task][c] == limit
+            for row in range(5):
+                s = scores[row, c]
+                at_least = sum(o >= s for o in own)
+                p = Fraction(1 + at_least, len(own) + 1)
+                assert p_values[task][row, c] == (1 + at_least) / (len(own) + 1)
+                assert sets[task][row, c] == (s <= limit) == (p > Fraction(percent, 100))
+
+
+def test_a_class_unseen_in_calibration_is_always_in() -> None:
+    probs, labels = problem(np.random.default_rng(2), 200, {"t": 4})
+    labels["t"][labels["t"] == 3] = 0
+    calibration = calibrate(probs, labels, taxonomy="class")
+    thresholds = calibration.thresholds(0.1)["t"]
+    assert thresholds.shape == (4,)
+    assert thresholds[3] == math.inf and np.isfinite(thresholds[:3]).all()
+    assert calibration.p_values(probs)["t"][:, 3].min() == 1.0
+
+
+def test_unknown_labels_are_left_out_of_their_task_alone() -> None:
+    probs, labels = problem(np.random.default_rng(3), 100, CLASSES)
+    labels["type"][:40] = -1
+    some = calibrate(probs, labels)
+    colour = calibrate({"colour": probs["colour"]}, {"colour": labels["colour"]})
+    known = calibrate({"type": probs["type"][40:]}, {"type": labels["type"][40:]})
+    assert some.thresholds(0.1)["colour"].tolist() == colour.thresholds(0.1)["colour"].tolist()
+    assert some.thresholds(0.1)["type"].tolist() == known.thresholds(0.1)["type"].tolist()
+
+
+@pytest.mark.parametrize("taxonomy", TAXONOMIES)
+def test_saved_and_loaded_it_is_the_same_to_the_byte(taxonomy: str, tmp_path: Path) -> None:
+    probs, labels = problem(np.random.default_rng(4), 300, CLASSES)
+    calibration = calibrate(probs, labels, "aps", taxonomy, seed=5)
+    calibration.save(tmp_path / "a")
+    loaded = Calibration.load(tmp_path / "a")
+    loaded.save(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (loaded.score, loaded.taxonomy) == ("aps", taxonomy)
+    for task in CLASSES:
+        assert (loaded.p_values(probs)[task] == calibration.p_values(probs)[task]).all()
+
+
+GOOD = np.array([[0.5, 0.5], [0.1, 0.9]])
+
+
+@pytest.mark.parametrize(
+    ("probs", "labels", "options", "names"),
+    [
+        ({}, {}, {}, "probs"),
+        ({"t": GOOD[0]}, {"t": [0, 1]}, {}, r"probs\['t'\] of shape \(2,\)"),
+        ({"t": np.zeros((2, 0))}, {"t": [0, 1]}, {}, r"shape \(2, 0\)"),
+        ({"t": GOOD * np.nan}, {"t": [0, 1]}, {}, "finite"),
+        ({"t": GOOD * 2}, {"t": [0, 1]}, {}, "sum to 1"),
+        ({"t": GOOD - [[1, -1]]}, {"t": [0, 1]}, {}, "at least 0"),
+        ({"t": GOOD, "u": GOOD[:1]}, {"t": [0, 1], "u": [0]}, {}, "same pictures"),
+        ({"t": GOOD}, {"u": [0, 1]}, {}, "labels must hold the tasks"),
+        ({"t": GOOD}, {"t": [0]}, {}, r"labels\['t'\] of shape \(1,\)"),
+        ({"t": GOOD}, {"t": [0, 2]}, {}, "0..1"),
+        ({"t": GOOD}, {"t": [0, -2]}, {}, "-1 where unknown"),
+        ({"t": GOOD}, {"t": [0.0, 1.0]}, {}, "whole numbers"),
+        ({"t": GOOD}, {"t": [0, 1]}, {"score": "softmax"}, "score must be one of hinge"),
+        ({"t": GOOD}, {"t": [0, 1]}, {"taxonomy": "all"}, "taxonomy must be one of global"),
+    ],
+)
+def test_bad_arguments_are_named(probs, labels, options, names) -> None:
+    with pytest.raises(ValueError, match=names):
+        calibrate(probs, labels, **options)
+
+
+@pytest.mark.parametrize("alpha", [0, 1, -0.1, 1.5, math.nan])
+def test_alpha_must_be_an_error_rate(alpha: float) -> None:
+    calibration = calibrate({"t": GOOD}, {"t": [0, 1]})
+    with pytest.raises(ValueError, match="alpha"):
+        calibration.thresholds(alpha)
+
+
+def test_new_probabilities_must_fit_the_calibration() -> None:
+    calibration = calibrate({"t": GOOD}, {"t": [0, 1]})
+    with pytest.raises(ValueError, match="2 columns"):
+        calibration.predict({"t": np.full((1, 4), 0.25)}, 0.1)
+    with pytest.raises(ValueError, match="tasks"):
+        calibration.predict({"u": GOOD}, 0.1)

@@ -1,0 +1,40 @@
+"""False alarms at most at the level asked for, and real strangers found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from app.conformal.outliers import Outliers
+
+
+def test_distances_by_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    training, calib = rng.normal(size=(2, 40, 6)).astype(np.float32)
+    found = Outliers.fit(training, calib).distances
+    each = np.linalg.norm(calib[:, None].astype(float) - training[None], axis=2)
+    brute = np.sort(np.sort(each, axis=1)[:, :10].mean(axis=1))
+    np.testing.assert_allclose(found, brute, rtol=1e-4)
+
+
+def test_false_alarms_keep_to_their_level() -> None:
+    """P(p <= a) is floor(a (n + 1)) / (n + 1); 5 deviations, as in the coverage tests."""
+    rng = np.random.default_rng(1)
+    training = rng.normal(size=(200, 5)).astype(np.float32)
+    alarms = np.array(
+        [
+            Outliers.fit(training, f[:59]).p_values(f[59:])[0] <= 0.1
+            for f in rng.normal(size=(2000, 60, 5)).astype(np.float32)
+        ]
+    )
+    rate = 6 / 60
+    assert abs(alarms.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / 2000)
+
+
+def test_a_stranger_is_found_and_survives_saving(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    outliers = Outliers.fit(*rng.normal(size=(2, 300, 5)).astype(np.float32))
+    outliers.save(tmp_path / "o.npz")
+    stranger = np.full((1, 5), 9, np.float32)
+    assert Outliers.load(tmp_path / "o.npz").p_values(stranger)[0] == 1 / 301

@@ -1,0 +1,70 @@
+"""All tasks at once: ranks, maximum, and what it gains over Bonferroni."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from app.conformal import SimultaneousCalibration, calibrate, calibrate_simultaneously
+from tests.unit.conformal.draws import problem, softmax
+
+CLASSES = {"a": 5, "b": 4, "c": 3}
+
+
+def test_equals_the_definition() -> None:
+    probs, labels = problem(np.random.default_rng(0), 200, CLASSES)
+    labels["b"][::7] = -1
+    both = calibrate_simultaneously(probs, labels, "aps", "task", seed=4)
+    order = np.random.default_rng(4).permutation(200)
+    first, second = order[:100], order[100:]
+    scale = calibrate(
+        {t: p[first] for t, p in probs.items()}, {t: y[first] for t, y in labels.items()}, "aps"
+    )
+    worst = []
+    for i in second:
+        if all(labels[t][i] >= 0 for t in CLASSES):
+            p = scale.p_values({t: probs[t][i : i + 1] for t in CLASSES})
+            worst.append(1 - min(p[t][0, labels[t][i]] for t in CLASSES))
+    assert both.worst.tolist() == sorted(worst)
+
+
+def test_sets_and_p_values_agree() -> None:
+    probs, labels = problem(np.random.default_rng(1), 300, CLASSES)
+    both = calibrate_simultaneously(probs, labels)
+    for alpha in (0.05, 0.1, 0.33):
+        sets, p = both.predict(probs, alpha), both.p_values(probs)
+        for task in CLASSES:
+            assert (sets[task] == (p[task] > alpha)).all()
+
+
+def test_smaller_sets_than_bonferroni_when_tasks_fail_together() -> None:
+    """A blurred picture is hard for every task: then alpha / tasks each is wasteful."""
+    rng = np.random.default_rng(2)
+    n = 6000
+    sharp = rng.choice([0.0, 4.0], n)
+    labels = {t: rng.integers(0, 4, n) for t in "abcde"}
+    probs = {}
+    for task, y in labels.items():
+        logits = rng.normal(size=(n, 4)) * 0.3
+        logits[np.arange(n), y] += sharp
+        probs[task] = softmax(logits)
+    half = n // 2
+    calib = {t: p[:half] for t, p in probs.items()}, {t: y[:half] for t, y in labels.items()}
+    new = {t: p[half:] for t, p in probs.items()}
+    together = calibrate_simultaneously(*calib).predict(new, 0.4)
+    bonferroni = calibrate(*calib).predict(new, 0.4 / 5)
+    size = {
+        name: np.prod([sets[t].sum(axis=1) for t in labels], axis=0).mean()
+        for name, sets in (("together", together), ("bonferroni", bonferroni))
+    }
+    assert size["together"] < 0.8 * size["bonferroni"]
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    probs, labels = problem(np.random.default_rng(3), 100, CLASSES)
+    both = calibrate_simultaneously(probs, labels)
+    both.save(tmp_path / "both")
+    loaded = SimultaneousCalibration.load(tmp_path / "both")
+    for task in CLASSES:
+        assert (loaded.p_values(probs)[task] == both.p_values(probs)[task]).all()

@@ -1,0 +1,97 @@
+"""The exported network is the network: OpenVINO and ONNX against torch, on real pictures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+
+from app.data.pictures import read_rgb
+from app.data.sample import write_sample
+from app.vision.backbones import EMBEDDED, find_backbone
+from app.vision.encoder import Encoder, exported
+from app.vision.runtimes import OpenVINORuntime, TorchRuntime
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("encoder")
+    backbone = find_backbone(EMBEDDED, folder)
+    assert backbone is not None
+    write_sample(folder / "sample", 9)
+    paths = sorted((folder / "sample" / "images").iterdir())
+    pictures = np.stack([read_rgb(path, backbone.preprocess) for path in paths])
+    encoder = Encoder(backbone)
+    with torch.inference_mode():
+        features = encoder(torch.from_numpy(pictures)).numpy()
+    return encoder, exported(backbone, folder), pictures, features, backbone, folder
+
+
+def in_batches(pictures: np.ndarray, size: int) -> list[np.ndarray]:
+    return [pictures[i : i + size] for i in range(0, len(pictures), size)]
+
+
+@pytest.mark.parametrize("size", [1, 4, 9])
+def test_openvino_is_torch_at_every_batch_size(case, size: int) -> None:
+    _, folder, pictures, features, *_ = case
+    runtime = OpenVINORuntime(folder, "f32")
+    found = np.concatenate(list(runtime.encode(in_batches(pictures, size))))
+    np.testing.assert_allclose(found, features, rtol=1e-3, atol=1e-3)
+
+
+def test_onnx_is_torch(case) -> None:
+    _, folder, pictures, features, *_ = case
+    network = ov.Core().compile_model(
+        folder / "encoder.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    np.testing.assert_allclose(network({0: pictures})[0], features, rtol=1e-3, atol=1e-3)
+
+
+def test_the_torch_runtime_gives_the_same(case) -> None:
+    encoder, _, pictures, features, *_ = case
+    found = np.concatenate(list(TorchRuntime(encoder, "cpu").encode(in_batches(pictures, 4))))
+    np.testing.assert_allclose(found, features, rtol=1e-3, atol=1e-3)
+
+
+def test_results_come_in_order(case) -> None:
+    _, folder, pictures, *_ = case
+    runtime = OpenVINORuntime(folder, "f32")
+    once = np.concatenate(list(runtime.encode(in_batches(pictures, 1))))
+    many = np.concatenate(list(runtime.encode(in_batches(np.concatenate([pictures] * 4), 1))))
+    for turn in range(4):
+        np.testing.assert_array_equal(many[turn * 9 : turn * 9 + 9], once)
+
+
+def test_an_export_is_made_once(case) -> None:
+    _, folder, _, _, backbone, cache = case
+    before = (folder / "encoder.bin").stat().st_mtime_ns
+    assert exported(backbone, cache) == folder
+    assert (folder / "encoder.bin").stat().st_mtime_ns == before
+
+
+def test_the_weights_are_the_published_ones(case) -> None:
+    """The embedded weights are those whose sha256 begins as their file's name says."""
+    backbone = case[4]
+    assert backbone.weights_sha256.startswith(backbone.weights.stem.rsplit("-", 1)[1])
+
+
+def test_a_precision_that_is_not_here_is_refused(case, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, folder, *_ = case
+    monkeypatch.setattr(ov.Core, "get_property", lambda *_: ["FP32"])
+    with pytest.raises(ValueError, match="no bf16"):
+        OpenVINORuntime(folder, "bf16")
+
+
+def test_answering_needs_no_torch() -> None:
+    """The serving path starts in a second because it never loads torch, timm or scikit-learn."""
+    code = (
+        "import json, sys, app.pipeline.predict, app.vision.runtimes;"
+        "print(json.dumps([m for m in ('torch', 'timm', 'sklearn', 'pandas') if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert json.loads(done.stdout) == []

@@ -1,0 +1,155 @@
+"""The feature cache: computed once, whole whatever happens, and shared by two runs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.data.pictures import Preprocess, digest, read_rgb
+from app.errors import SuresetError
+from app.vision.features import FeatureCache
+
+GEOMETRY = Preprocess(resize=32, size=32, interpolation="bilinear")
+
+
+class Means:
+    """A runtime whose features are the mean colour of a picture: exact, and easy to check."""
+
+    name, precision, batch = "means", "f32", 4
+
+    def __init__(self, pause: float = 0.0) -> None:
+        self.pictures = 0
+        self.pause = pause
+
+    def encode(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for batch in batches:
+            self.pictures += len(batch)
+            time.sleep(self.pause)
+            yield batch.mean((1, 2), dtype=np.float64).astype(np.float32)
+
+
+def pictures(folder: Path, n: int) -> tuple[list[Path], np.ndarray]:
+    rng = np.random.default_rng(0)
+    paths = [folder / f"{i:03}.png" for i in range(n)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    return paths, digests(paths)
+
+
+def digests(paths: list[Path]) -> np.ndarray:
+    return np.stack([np.frombuffer(digest(path.read_bytes()), np.uint8) for path in paths])
+
+
+def expected(paths: list[Path]) -> np.ndarray:
+    return np.stack([read_rgb(p, GEOMETRY).mean((0, 1)).astype(np.float32) for p in paths])
+
+
+def test_each_picture_is_computed_once(tmp_path: Path) -> None:
+    paths, keys = pictures(tmp_path, 30)
+    runtime = Means()
+    cache = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY)
+    cache.features(paths[:20], keys[:20])
+    assert runtime.pictures == 20
+    order = np.random.default_rng(1).permutation(30)
+    found, unreadable = cache.features([paths[i] for i in order], keys[order])
+    assert runtime.pictures == 30
+    assert unreadable == {}
+    np.testing.assert_allclose(found, expected([paths[i] for i in order]), rtol=1e-6)
+
+
+def test_copies_are_computed_once(tmp_path: Path) -> None:
+    paths, keys = pictures(tmp_path, 3)
+    runtime = Means()
+    cache = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY)
+    found, _ = cache.features(paths * 2, np.concatenate([keys, keys]))
+    assert runtime.pictures == 3
+    assert (found[:3] == found[3:]).all()
+
+
+def test_another_geometry_or_precision_is_another_cache(tmp_path: Path) -> None:
+    paths, keys = pictures(tmp_path, 4)
+    runtime = Means()
+    FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths, keys)
+    other = Preprocess(resize=40, size=32, interpolation="bilinear")
+    FeatureCache(tmp_path / "cache", "e", runtime, other).features(paths, keys)
+    runtime.precision = "bf16"
+    FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths, keys)
+    assert runtime.pictures == 12
+
+
+def test_a_truncated_picture_is_reported_by_its_row(tmp_path: Path) -> None:
+    paths, _ = pictures(tmp_path, 10)
+    whole = paths[4].read_bytes()
+    paths[4].write_bytes(whole[: len(whole) // 2])
+    cache = FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY)
+    found, unreadable = cache.features(paths, digests(paths))
+    assert list(unreadable) == [4] and "damaged" in unreadable[4]
+    others = [p for p in paths if p != paths[4]]
+    np.testing.assert_allclose(np.delete(found, 4, axis=0), expected(others), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("features", "keys"), [(5, 0), (0, 7), (17, 0), (0, 0)])
+def test_what_a_killed_run_left_is_cut_off(tmp_path: Path, features: int, keys: int) -> None:
+    paths, marks = pictures(tmp_path, 20)
+    cache = FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY)
+    cache.features(paths[:8], marks[:8])
+    for name, extra in (("features.f32", features), ("digests.u8", keys)):
+        with open(cache.folder / name, "ab") as file:
+            file.write(b"\x01" * extra)
+    found, _ = cache.features(paths, marks)
+    np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
+
+
+def extract_slowly(folder: Path, paths: list[Path], keys: np.ndarray) -> None:
+    FeatureCache(folder, "e", Means(pause=0.02), GEOMETRY).features(paths, keys)
+
+
+def test_killed_at_any_moment_the_next_run_completes(tmp_path: Path) -> None:
+    paths, keys = pictures(tmp_path, 200)
+    for seconds in (0.3, 0.7, 0.9):
+        run = multiprocessing.get_context("spawn").Process(
+            target=extract_slowly, args=(tmp_path / "cache", paths, keys)
+        )
+        run.start()
+        time.sleep(seconds + 1)
+        assert run.pid is not None
+        os.kill(run.pid, signal.SIGKILL)
+        run.join()
+    runtime = Means()
+    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths, keys)
+    np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
+
+
+def test_two_runs_at_once_share_the_work(tmp_path: Path) -> None:
+    paths, keys = pictures(tmp_path, 100)
+    context = multiprocessing.get_context("spawn")
+    runs = [
+        context.Process(target=extract_slowly, args=(tmp_path / "cache", paths, keys))
+        for _ in range(2)
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+        assert run.exitcode == 0
+    runtime = Means()
+    cache = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY)
+    found, _ = cache.features(paths, keys)
+    assert runtime.pictures == 0
+    assert (cache.folder / "digests.u8").stat().st_size == 16 * 100
+    np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    paths, keys = pictures(tmp_path, 2)
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    with pytest.raises(SuresetError, match=r"feature cache .* cannot be written.*--cache"):
+        FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY).features(paths, keys)
