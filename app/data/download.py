@@ -1,0 +1,117 @@
+"""Fetch a file once: resumed where it broke off, checked, and whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from http import HTTPStatus
+from pathlib import Path
+
+import requests
+
+from app.errors import SuresetError
+from app.progress import progress
+
+_CONNECT_S, _READ_S = 10, 30
+_CHUNK = 1 << 18
+
+
+def fetch(url: str, sha256: str, path: Path) -> Path:
+    """Bring the file at ``url`` to ``path``; nothing is asked of the network when it is there.
+
+    What has arrived lies in ``<name>.part`` beside it until its checksum was seen, and a later call
+    goes on from there.
+
+    Args:
+        url: where it is published.
+        sha256: the file's checksum in hexadecimal, or the beginning of it.
+        path: where it belongs; missing folders are made.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        SuresetError: no network, a refusal, a wrong checksum or no room; nothing is at ``path``.
+    """
+    if path.is_file() and _matches(path, sha256):
+        return path
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _receive_all(url, part)
+        if not _matches(part, sha256):
+            part.unlink()
+            raise SuresetError(
+                f"what {url} sent does not have the checksum {sha256} and was deleted: try again."
+            )
+        part.replace(path)
+    except requests.RequestException as error:
+        raise SuresetError(f"{url} cannot be had: {_why(error)}; try again.") from error
+    except OSError as error:
+        todo = "make room" if error.errno == errno.ENOSPC else "see to it"
+        raise SuresetError(f"{path} cannot be written: {error.strerror}; {todo}.") from error
+    return path
+
+
+def _receive_all(url: str, part: Path) -> None:
+    """Go on after every break, as long as each attempt brings more than all before."""
+    most = _size(part)
+    while True:
+        try:
+            return _receive(url, part)
+        except requests.exceptions.ChunkedEncodingError:
+            if _size(part) <= most:
+                raise
+            most = _size(part)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
+
+
+def _receive(url: str, part: Path) -> None:
+    """Add to ``part`` what it lacks."""
+    have = _size(part)
+    # Compression would make the lengths those of something else than the file.
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with requests.get(url, headers=headers, stream=True, timeout=(_CONNECT_S, _READ_S)) as response:
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if response.headers.get("Content-Range") == f"bytes */{have}":
+                return  # It was whole already.
+            part.unlink()
+            return _receive(url, part)
+        response.raise_for_status()
+        resumed = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if not (response.status_code == HTTPStatus.PARTIAL_CONTENT and resumed):
+            have = 0  # The server sends the file from its beginning.
+        rest = int(response.headers.get("Content-Length", 0))
+        with (
+            open(part, "ab" if have else "wb") as file,
+            progress(f"download {part.stem}", have + rest, "bytes") as advance,
+        ):
+            advance(have)
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                advance(len(chunk))
+
+
+def _matches(path: Path, sha256: str) -> bool:
+    hasher = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            hasher.update(chunk)
+    return hasher.hexdigest().startswith(sha256.lower())
+
+
+def _why(error: requests.RequestException) -> str:
+    if isinstance(error, requests.HTTPError):
+        return f"the server answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return "the server does not answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    if isinstance(error, requests.ConnectionError):
+        return "there is no connection"
+    return str(error)

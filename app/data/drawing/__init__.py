@@ -1,0 +1,1 @@
+"""Drawn vehicles: the pictures of the sample set."""

@@ -1,0 +1,168 @@
+"""The sample set: drawn vehicles, labelled by colour and type, the same bytes for the same seed.
+
+Every picture is drawn from its own stream of random numbers, seeded by the set's seed and the
+picture's number, so a larger set begins with the smaller one.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from app.data.drawing.picture import draw_picture
+from app.data.layouts import LABELS_FILE
+from app.errors import SuresetError
+from app.progress import progress
+
+#: How often a type and a colour occur, in percent: some are rare, as in the street.
+TYPES = {
+    "sedan": 20,
+    "hatchback": 17,
+    "suv": 16,
+    "van": 10,
+    "truck": 9,
+    "pickup": 7,
+    "bus": 6,
+    "coupe": 5,
+    "motorcycle": 4,
+    "bicycle": 3,
+    "tractor": 3,
+}
+COLOURS = {
+    "white": 17,
+    "black": 14,
+    "grey": 14,
+    "silver": 12,
+    "blue": 12,
+    "red": 10,
+    "green": 6,
+    "beige": 4,
+    "brown": 4,
+    "yellow": 3,
+    "orange": 2,
+    "purple": 2,
+}
+
+#: Colours that are this many times as frequent on some types.
+_LIKED = {
+    ("bus", "red"): 3,
+    ("bus", "yellow"): 6,
+    ("coupe", "red"): 3,
+    ("coupe", "yellow"): 4,
+    ("tractor", "green"): 5,
+    ("tractor", "red"): 3,
+    ("van", "white"): 3,
+    ("truck", "orange"): 4,
+}
+
+#: As many pictures at the beginning show the classes in turn, so that small sets lack none.
+_IN_TURN = 24
+
+_QUALITY = 90
+_UNFINISHED = ".sample-unfinished"
+_LOCK = ".sample-lock"
+
+
+def wants_sample(root: Path) -> bool:
+    """Whether a folder is missing or empty, or holds a sample set that was broken off."""
+    if not root.is_dir() or _can_be_finished(root):
+        return True
+    return not any(_visible(root))
+
+
+def write_sample(root: Path, size: int = 2400, seed: int = 0) -> None:
+    """Write ``labels.csv`` and ``images/`` into an empty folder.
+
+    Everything is written into a hidden folder inside ``root``, which may be a mount point and so
+    could not itself be renamed, and moved from there when it is whole, ``labels.csv`` last. A set
+    that was broken off is begun anew by the next call.
+
+    Args:
+        root: the folder; it is made when it is missing.
+        size: number of pictures.
+        seed: 0 or more.
+
+    Raises:
+        SuresetError: the folder holds something else, or cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / _LOCK):
+            _write(root, size, seed)
+    except OSError as error:
+        todo = "make room there" if error.errno == errno.ENOSPC else "see to it"
+        raise SuresetError(
+            f"the sample set cannot be written into {root}: {error.strerror}; {todo} or name "
+            "another folder with --data."
+        ) from error
+
+
+def _write(root: Path, size: int, seed: int) -> None:
+    unfinished = root / _UNFINISHED
+    if not _can_be_finished(root):
+        if any(_visible(root)):
+            raise SuresetError(
+                f"{root} is not empty: the sample set is written only into an empty folder."
+            )
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _draw(unfinished, size, seed)
+        (unfinished / "images").rename(root / "images")
+    (unfinished / LABELS_FILE).rename(root / LABELS_FILE)
+    unfinished.rmdir()
+
+
+def _visible(root: Path) -> Iterator[Path]:
+    return (path for path in root.iterdir() if not path.name.startswith("."))
+
+
+def _can_be_finished(root: Path) -> bool:
+    """Whether only the last of the two moves is missing."""
+    unfinished = root / _UNFINISHED
+    return (unfinished / LABELS_FILE).is_file() and not (unfinished / "images").exists()
+
+
+def _draw(folder: Path, size: int, seed: int) -> None:
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    with (
+        progress("sample set", size) as advance,
+        # Pillow lets other threads work while it filters and compresses.
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        for row in pool.map(_draw_one, repeat(folder), repeat(seed), range(size)):
+            rows.append(row)
+            advance(1)
+    with open(folder / LABELS_FILE, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("image", "colour", "type"))
+        table.writerows(rows)
+
+
+def _draw_one(folder: Path, seed: int, index: int) -> tuple[str, str, str]:
+    rng = np.random.default_rng([seed, index])
+    colour, kind = _classes(rng, index)
+    image = f"images/{index:05d}.jpg"
+    draw_picture(rng, colour, kind).save(folder / image, quality=_QUALITY)
+    return image, colour, kind
+
+
+def _classes(rng: np.random.Generator, index: int) -> tuple[str, str]:
+    if index < _IN_TURN:
+        return sorted(COLOURS)[index % len(COLOURS)], sorted(TYPES)[index % len(TYPES)]
+    kind = _choose(rng, TYPES)
+    liked = {colour: n * _LIKED.get((kind, colour), 1) for colour, n in COLOURS.items()}
+    return _choose(rng, liked), kind
+
+
+def _choose(rng: np.random.Generator, frequencies: dict[str, int]) -> str:
+    ends = np.cumsum(list(frequencies.values()))
+    return list(frequencies)[int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))]
