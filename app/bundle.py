@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.checksums import sha256_of
+from app.disk import writing
 from app.errors import SuresetError
 
 SCHEMA = 1
@@ -39,22 +40,19 @@ def new_bundle(models_dir: Path, name: str, facts: Facts) -> Iterator[Path]:
         raise SuresetError(f"a bundle cannot be called {name!r}: give --model a plain name.")
     if place.exists():
         raise SuresetError(f"there is a bundle {place}: name another with --model.")
+    beside = None
     try:
-        models_dir.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=models_dir, prefix=f".{name}-"))
-        try:
+        with writing(f"the bundle {name}", models_dir, "--models"):
+            models_dir.mkdir(parents=True, exist_ok=True)
+            beside = Path(tempfile.mkdtemp(dir=models_dir, prefix=f".{name}-"))
             yield beside
             _seal(beside, facts)
             beside.chmod(0o755)  # mkdtemp makes it private.
             os.rename(beside, place)
-        finally:
+            _point_latest_at(place)
+    finally:
+        if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)
-        _point_latest_at(place)
-    except OSError as error:
-        raise SuresetError(
-            f"the bundle {place} cannot be written ({error.strerror}): "
-            "make room there, or name another folder with --models."
-        ) from error
 
 
 def _seal(folder: Path, facts: Facts) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from app import __version__
 from app.bundle import Facts, new_bundle
 from app.conformal.spaces import JOINT
+from app.disk import writing
 from app.errors import SuresetError
 from app.pipeline.calibrate import calibrate_into
 from app.pipeline.evaluate import evaluate_into, print_table
@@ -66,7 +67,7 @@ def train(settings: Settings) -> Path:
         caches = {"train": seen, "valid": seen, "calib": held_out, "test": held_out}
         pictures, features = extract(pictures, caches)
 
-    with watch("fit"):
+    with watch("fit"), writing("the training log", settings.logs_dir, "--logs"):
         training, validation = (
             (features[rows], pictures.labels(rows))
             for rows in (pictures.rows("train"), pictures.rows("valid"))

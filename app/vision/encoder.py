@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from app.disk import writing
 from app.vision.backbones import Backbone
 
 _DEVIATING_STAGES = 4
@@ -64,15 +64,15 @@ def exported(backbone: Backbone, cache_dir: Path) -> Path:
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
     folder = cache_dir / "encoders" / f"{backbone.name}-{key}"
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
+        beside = folder.with_name(f".{folder.name}-{os.getpid()}")
         try:
-            _export(Encoder(backbone), backbone.preprocess.size, beside)
-            os.rename(beside, folder)
-        except BaseException:
+            with writing("the exported network", folder.parent, "--cache"):
+                beside.mkdir(parents=True)
+                _export(Encoder(backbone), backbone.preprocess.size, beside)
+                if not folder.is_dir():  # Another run may have made it meanwhile.
+                    os.rename(beside, folder)
+        finally:
             shutil.rmtree(beside, ignore_errors=True)
-            if not folder.is_dir():  # Another run may have made it meanwhile: then it is there.
-                raise
     return folder
 
 

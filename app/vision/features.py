@@ -22,7 +22,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from app.data.pictures import PictureError, Preprocess, read_rgb
-from app.errors import SuresetError
+from app.disk import writing
 from app.progress import progress
 from app.vision.runtimes import Features, Runtime
 
@@ -64,16 +64,11 @@ class FeatureCache:
         Raises:
             SuresetError: the cache cannot be written.
         """
-        try:
+        with writing("the features", self.folder, "--cache"):
             self.folder.mkdir(parents=True, exist_ok=True)
             # A second run on the same cache waits here, and then finds the work done.
             with FileLock(self.folder / "lock"):
                 return self._complete(paths, digests, what)
-        except OSError as error:
-            raise SuresetError(
-                f"the feature cache {self.folder} cannot be written ({error.strerror}): "
-                "make room there, or name another folder with --cache."
-            ) from error
 
     def _complete(
         self, paths: Sequence[Path], digests: Digests, what: str

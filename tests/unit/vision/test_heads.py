@@ -27,14 +27,14 @@ def draw(n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Heads:
-    return fit_heads(draw(1500, 1), draw(300, 2), CLASSES, 0, tmp_path_factory.mktemp("logs"))
+    return fit_heads(draw(800, 1), draw(200, 2), CLASSES, 0, tmp_path_factory.mktemp("logs"))
 
 
 @pytest.mark.parametrize("kind", ["taskwise", "joint"])
 def test_accuracy_is_that_of_logistic_regression(heads: Heads, kind: str) -> None:
     features, labels = draw(4000, 3)
     probs = heads.probabilities(features, kind, "taskwise")
-    x, y = draw(1500, 1)
+    x, y = draw(800, 1)
     for task in CLASSES:
         rival = LogisticRegression(max_iter=1000).fit(heads.standardise(x), y[task])
         ours = (probs[task].argmax(axis=1) == labels[task]).mean()
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_heads(tmp_path: Path) -> None:
 
 
 def test_unknown_labels_teach_what_is_known(tmp_path: Path) -> None:
-    features, labels = draw(1500, 1)
+    features, labels = draw(800, 1)
     labels["type"][::2] = -1
     labels["colour"][1::2] = -1
     heads = fit_heads((features, labels), draw(300, 2), CLASSES, 0, tmp_path)

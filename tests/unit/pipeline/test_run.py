@@ -1,0 +1,268 @@
+"""The commands on a real run: what they write, print and refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.bundle import open_bundle
+from app.conformal import SCORES, TAXONOMIES
+from tests.unit.pipeline.conftest import Run, run_in
+
+METRICS = {
+    "accuracy",
+    "coverage",
+    "coverage_ci",
+    "avg_set_size",
+    "singleton_rate",
+    "empty_rate",
+    "covgap",
+    "n_test",
+}
+
+
+def bundle(workplace: Path) -> Path:
+    return (workplace / "models" / "latest").resolve()
+
+
+def pictures(workplace: Path, n: int) -> list[str]:
+    return [str(p) for p in sorted((workplace / "data" / "images").iterdir())[:n]]
+
+
+def test_train_ends_with_a_table_and_the_next_command(workplace: Path) -> None:
+    said = (workplace / "train.txt").read_text()
+    for word in ("accuracy", "coverage", "95 % interval", "mean size", "singletons"):
+        assert word in said
+    for row in ("colour", "type", "all at once"):
+        assert row in said
+    assert said.rstrip().endswith("next: make serve")
+
+
+def test_the_bundle_holds_what_it_promises(workplace: Path) -> None:
+    path = bundle(workplace)
+    facts = open_bundle(path)
+    files = set(facts["files"])
+    assert {"heads.safetensors", "encoder.xml", "encoder.bin", "encoder.onnx"} <= files
+    assert {"metrics.json", "report.html", "skipped.tsv"} <= files
+    assert len([f for f in files if f.endswith("calibration.npz")]) == len(SCORES) * len(TAXONOMIES)
+    assert {f.removeprefix("examples/") for f in files if "examples/" in f} == set(
+        facts["examples"]
+    )
+    assert {task: len(names) for task, names in facts["tasks"].items()} == {
+        "colour": 12,
+        "type": 11,
+    }
+    assert sum(facts["splits"].values()) == 300
+    assert not [f for f in path.rglob("*") if f.suffix in {".pkl", ".pt", ".pth", ".ckpt"}]
+    metrics = json.loads((path / "metrics.json").read_text())
+    assert set(metrics) == {"alpha", "tasks", "joint", "method", "timing_s"}
+    assert set(metrics["tasks"]) == {"colour", "type"}
+    for measured in (*metrics["tasks"].values(), metrics["joint"]):
+        assert set(measured) == METRICS
+        assert measured["coverage_ci"][0] <= measured["coverage"] <= measured["coverage_ci"][1]
+    steps = {"features", "fit", "calibrate", "evaluate", "export", "total"}
+    assert set(metrics["timing_s"]) == steps
+
+
+def test_the_report_opens_without_a_network(workplace: Path) -> None:
+    page = (bundle(workplace) / "report.html").read_text()
+    assert page.count("<svg") == 4
+    assert "src=" not in page and "<link" not in page and "<script" not in page
+
+
+def test_a_second_run_computes_no_feature_again(workplace: Path, run: Run) -> None:
+    done = run("train", "--model", "second", BACKBONE="tf_efficientnet_lite0")
+    assert done.returncode == 0, done.stderr
+    assert "features: 3" not in done.stderr
+    first = open_bundle(bundle(workplace).parent / "second")["files"]
+    others = [p for p in (workplace / "models").iterdir() if p.name not in ("second", "latest")]
+    again = open_bundle(others[0])["files"]
+    stable = [f for f in first if f not in ("metrics.json", "report.html")]
+    assert {f: first[f] for f in stable} == {f: again[f] for f in stable}  # the same seed
+
+
+def test_predict_prints_a_json_object_a_picture(workplace: Path, run: Run) -> None:
+    paths = pictures(workplace, 3)
+    done = run("predict", *paths, "--alpha", "0.2")
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [a["image"] for a in answers] == paths
+    tasks = open_bundle(bundle(workplace))["tasks"]
+    for answer in answers:
+        assert set(answer) == {"image", "tasks", "joint", "outlier_p"}
+        assert 0 < answer["outlier_p"] <= 1
+        for task, said in answer["tasks"].items():
+            assert list(said["p_values"]) == tasks[task]
+            assert said["top"] in tasks[task]
+            assert set(said["set"]) == {c for c, p in said["p_values"].items() if p > 0.2}
+        size = 1
+        for classes in answer["joint"]["sets"].values():
+            size *= len(classes)
+        assert answer["joint"]["size"] == size
+
+
+def test_predict_says_what_it_cannot_read_and_goes_on(workplace: Path, run: Run) -> None:
+    (workplace / "broken.jpg").write_bytes(Path(pictures(workplace, 1)[0]).read_bytes()[:5000])
+    (workplace / "text.png").write_text("no picture")
+    good = pictures(workplace, 1)[0]
+    done = run("predict", "broken.jpg", "text.png", "absent.jpg", good)
+    assert done.returncode == 1
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert ["error" in a for a in answers] == [True, True, True, False]
+    assert "Traceback" not in done.stderr
+
+
+def test_evaluate_repeats_what_training_measured(workplace: Path, run: Run) -> None:
+    done = run("evaluate")
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    trained = json.loads((bundle(workplace) / "metrics.json").read_text())
+    for key in ("alpha", "tasks", "joint", "method"):
+        assert again[key] == trained[key]
+
+
+def test_calibrate_makes_a_new_bundle_and_keeps_the_old(workplace: Path, run: Run) -> None:
+    shutil.copytree(workplace / "models", workplace / "other", symlinks=True)
+    old = (workplace / "other" / "latest").resolve()
+    done = run("calibrate", "--models", "other", "--space", "joint", "--head", "joint")
+    assert done.returncode == 0, done.stderr
+    new = (workplace / "other" / "latest").resolve()
+    assert new != old and open_bundle(old)
+    facts = open_bundle(new)
+    assert facts["calibrated_from"] == open_bundle(old)["name"]
+    assert facts["method"] == {
+        "head": "joint",
+        "space": "joint",
+        "score": "hinge",
+        "taxonomy": "task",
+    }
+    assert facts["files"]["heads.safetensors"] == open_bundle(old)["files"]["heads.safetensors"]
+    done = run("predict", "--models", "other", pictures(workplace, 1)[0])
+    joint = json.loads(done.stdout)["joint"]
+    assert joint["size"] == len(joint["combinations"])
+
+
+def test_doctor_finds_it_all(workplace: Path, run: Run) -> None:
+    done = run("doctor", "--port", "0")
+    assert done.returncode == 0, done.stderr
+    assert "data: 300 pictures in data, csv, colour (12), type (11)" in done.stdout
+    assert f"bundle models/{bundle(workplace).name}: whole" in done.stdout
+
+
+def refused(done) -> str:
+    """The one sentence a command ended with."""
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.rstrip().splitlines()[-1]
+    assert last.startswith("error: ") and last.endswith(".")
+    return last
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of 40 pictures of two classes in labels.csv."""
+    (tmp_path / "data").mkdir()
+    rows = ["image,kind"]
+    for i in range(40):
+        Image.new("RGB", (40, 40), (6 * i, 100, 255 - 6 * i)).save(tmp_path / "data" / f"{i}.png")
+        rows.append(f"{i}.png,{'ab'[i % 2]}")
+    (tmp_path / "data" / "labels.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+def spoil_empty(data: Path) -> None:
+    shutil.rmtree(data)
+    data.mkdir()
+
+
+def spoil_missing(data: Path) -> None:
+    (data / "7.png").unlink()
+
+
+def spoil_columns(data: Path) -> None:
+    text = (data / "labels.csv").read_text()
+    (data / "labels.csv").write_text(text.replace("image,kind", "file,kind"))
+
+
+def spoil_one_class(data: Path) -> None:
+    text = (data / "labels.csv").read_text()
+    (data / "labels.csv").write_text(text.replace("png,b", "png,a"))
+
+
+def spoil_nothing(data: Path) -> None:
+    pass
+
+
+def spoil_pictures(data: Path) -> None:
+    for i in range(0, 40, 4):
+        (data / f"{i}.png").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (spoil_empty, "there are no pictures in data"),
+        (spoil_missing, "7.png"),
+        (spoil_columns, "image"),
+        (spoil_one_class, "kind"),
+        (spoil_nothing, "add pictures, or accept a larger --alpha"),
+        (spoil_pictures, "10 of 40 pictures"),
+    ],
+)
+def test_bad_folders_end_in_one_sentence(folder: Path, spoil, sentence: str) -> None:
+    spoil(folder / "data")
+    done = run_in(folder, "train", "--alpha", "0.05")
+    assert sentence in refused(done)
+    assert not (folder / "models").exists()
+
+
+def test_no_folder_at_all(tmp_path: Path) -> None:
+    assert "data" in refused(run_in(tmp_path, "train"))
+
+
+def test_a_full_disk_leaves_no_bundle(workplace: Path, tmp_path: Path) -> None:
+    """No file may grow beyond 12 MB here, and the network has 13, so the bundle cannot be written whole."""
+    done = run_in(
+        workplace,
+        *("train", "--models", str(tmp_path / "models")),
+        file_limit=12 << 20,
+        BACKBONE="tf_efficientnet_lite0",
+    )
+    assert "the bundle" in refused(done) and "File too large" in done.stderr
+    assert not any((tmp_path / "models").iterdir())
+
+
+def test_a_bundle_with_a_changed_byte_does_not_answer(workplace: Path, tmp_path: Path) -> None:
+    shutil.copytree(workplace / "models", tmp_path / "models", symlinks=True)
+    file = (tmp_path / "models" / "latest" / "heads.safetensors").resolve()
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    done = run_in(workplace, "predict", "--models", str(tmp_path / "models"), "x.jpg")
+    assert "heads.safetensors was changed" in refused(done)
+    assert done.stdout == ""
+
+
+def test_no_bundle_yet(tmp_path: Path) -> None:
+    assert "make train" in refused(run_in(tmp_path, "predict", "x.jpg"))
+
+
+def test_prefetch_writes_no_sample_set_into_a_folder_that_was_named(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    done = run_in(tmp_path, "prefetch", "--data", "mine", BACKBONE="tf_efficientnet_lite0")
+    assert done.returncode == 0
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_an_unknown_backbone_names_those_there_are(tmp_path: Path) -> None:
+    sentence = refused(run_in(tmp_path, "prefetch", "--backbone", "resnet51"))
+    assert "resnet50" in sentence and "tf_efficientnet_lite0" in sentence
+
+
+def test_other_classes_than_the_bundle_was_trained_on(run: Run, folder: Path) -> None:
+    done = run("evaluate", "--data", str(folder / "data"))
+    assert "not those the bundle" in refused(done)
