@@ -1,0 +1,59 @@
+# Where commands run is found out (docker/runner.sh) and can be forced: RUNNER=docker|local, GPU=1|0.
+# ARGS="…" passes flags on. Any setting of .env.example can be given here too: make train ALPHA=0.05
+
+.DEFAULT_GOAL := help
+VENV := .venv/.installed
+PYTHON_IN_VENV := .venv/bin/python
+COMMANDS := train serve prefetch calibrate evaluate experiments predict bench doctor
+
+train:       ## from a folder of pictures (DATA_DIR, or a sample set) to a bundle
+serve:       ## the web page and the HTTP API on http://127.0.0.1:7860
+predict:     ## answer pictures: make predict ARGS="car.jpg"
+evaluate:    ## measure a bundle on the test split
+calibrate:   ## calibrate a bundle again
+experiments: ## compare every head, space, score and taxonomy
+prefetch:    ## pretrained weights, and the sample set where there is no data
+bench:       ## the speed of this machine beside its bounds
+doctor:      ## what was found here, and what to do about what is missing
+
+$(COMMANDS):
+	@runner=$$(docker/runner.sh) \
+	&& if [ "$$runner" = local ]; then $(MAKE) --no-print-directory $(VENV); fi \
+	&& docker/app.sh "$$runner" $@ $(ARGS)
+
+test: $(VENV) ## the tests this machine can run, and which it could not, and why
+	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+
+lint: $(VENV) ## ruff, mypy and shellcheck
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); \
+	else echo "shellcheck is not installed: the shell scripts were not checked."; fi
+
+build: ## the image
+	@docker/compose.sh build $(ARGS)
+
+config: ## the compose file as it is used here
+	@docker/compose.sh config $(ARGS)
+
+logs: ## what the containers said
+	@docker/compose.sh --profile '*' logs $(ARGS)
+
+down: ## stop and remove the containers; the volumes stay
+	@docker/compose.sh --profile '*' down --remove-orphans $(ARGS)
+
+shell: ## a shell where the commands run
+	@runner=$$(docker/runner.sh) \
+	&& if [ "$$runner" = docker ]; then docker/compose.sh run --rm --no-deps --entrypoint bash train; \
+	else $(MAKE) --no-print-directory $(VENV) && PATH="$$PWD/.venv/bin:$$PATH" "$${SHELL:-sh}"; fi
+
+SCRIPTS := $(wildcard docker/*.sh) docker/entrypoint .ci/run .ci/stand-in-base
+
+$(VENV): requirements.txt
+	@docker/venv.sh
+
+help: ## this list
+	@awk -F ' *## *' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: $(COMMANDS) test lint build config logs down shell help

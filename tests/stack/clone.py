@@ -1,0 +1,78 @@
+"""The repository as a fresh clone, and what the tests do in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+#: What a fresh clone would not have.
+_LOCAL = {".git", ".venv", ".env", "data", "models", "cache", "lightning_logs", "wandb"}
+_CACHES = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+
+#: What `make test` hands down, and settings of whoever runs the tests: neither is for the clone.
+_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "ARGS"}
+_SETTINGS = set(
+    re.findall(r"^#(\w+)=", (REPOSITORY / ".env.example").read_text(), flags=re.MULTILINE)
+)
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment without what would reach into the clone, and ``variables``."""
+    kept = {name: os.environ[name] for name in os.environ.keys() - _MAKE - _SETTINGS}
+    return kept | variables
+
+
+def fresh_clone(folder: Path) -> Path:
+    """Copy the repository to ``folder``, without what a fresh clone would not have."""
+
+    def left_out(path: str, names: list[str]) -> set[str]:
+        return set(names) & (_CACHES | (_LOCAL if Path(path) == REPOSITORY else set()))
+
+    shutil.copytree(REPOSITORY, folder, ignore=left_out)
+    return folder
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A built image and a Compose project of its own, in a fresh clone whose .env says so."""
+
+    clone: Path
+    image: str
+    project: str
+    port: int
+
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the clone, successful or not."""
+        return subprocess.run(
+            command,
+            cwd=self.clone,
+            env=environment(**variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+
+    def done(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that must succeed; where it does not, the test shows all it said."""
+        done = self.run(*command, **variables)
+        if done.returncode != 0:
+            pytest.fail(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def compose(self, *arguments: str, **variables: str) -> str:
+        """What ``docker compose ARGUMENTS`` prints."""
+        return self.done("docker", "compose", *arguments, **variables).stdout
+
+    def shell(self, service: str, script: str, **variables: str) -> str:
+        """What a shell script prints in a new container of a service."""
+        arguments = ("run", "--rm", "--no-deps", "--entrypoint", "sh", service, "-ec", script)
+        return self.compose(*arguments, **variables)

@@ -1,0 +1,94 @@
+"""An engine to run on, and the stack itself: built, trained, served."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from testcontainers.compose import DockerCompose
+
+from tests.stack.clone import REPOSITORY, Stack, fresh_clone
+
+#: Enough pictures for every split at alpha = 0.1, and few enough to train on in seconds.
+SAMPLE_SIZE = 300
+
+
+def answers(*command: str) -> bool:
+    """Whether a command is there and succeeds."""
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def compose_command() -> None:
+    """Skip where there is no ``docker compose`` to read the files with."""
+    if not answers("docker", "compose", "version"):
+        pytest.skip("there is no docker compose command")
+
+
+@pytest.fixture(scope="session")
+def engine(compose_command: None) -> None:
+    """Skip where no Docker engine answers."""
+    if not answers("docker", "version"):
+        pytest.skip("no Docker engine answers")
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: None) -> str:
+    """The image to build on; skip where it is neither here nor can be pulled."""
+    dockerfile = (REPOSITORY / "docker" / "Dockerfile").read_text().splitlines()
+    default = next(line for line in dockerfile if line.startswith("ARG BASE_IMAGE="))
+    image = os.environ.get("BASE_IMAGE") or default.partition("=")[2]
+    if not answers("docker", "image", "inspect", image) and not answers("docker", "pull", image):
+        pytest.skip(f"the base image {image} is not here and cannot be pulled")
+    return image
+
+
+@pytest.fixture(scope="session")
+def stack(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The image, built by ``make build``; containers, volumes and image are removed at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    name = f"sureset-test-{uuid.uuid4().hex[:8]}"
+    clone = fresh_clone(tmp_path_factory.mktemp("stack") / "clone")
+    settings = {
+        "BASE_IMAGE": base_image,
+        "IMAGE_TAG": f"{name}:latest",
+        "COMPOSE_PROJECT_NAME": name,
+        "PORT": port,
+        "SAMPLE_SIZE": SAMPLE_SIZE,
+        "RUNNER": "docker",
+        "GPU": 0,
+    }
+    lines = (f"{variable}={value}\n" for variable, value in settings.items())
+    (clone / ".env").write_text("".join(lines))
+    stack = Stack(clone, f"{name}:latest", name, port)
+    try:
+        stack.done("make", "build")
+        yield stack
+    finally:
+        stack.run("docker", "compose", "--profile", "*", "down", "--volumes")
+        stack.run("docker", "image", "rm", stack.image)
+        of_project = f"label=com.docker.compose.project={stack.project}"
+        stack.run("docker", "image", "prune", "--force", "--filter", of_project)
+
+
+@pytest.fixture(scope="session")
+def trained(stack: Stack) -> str:
+    """What ``make train`` says: the stack now has data, weights and a bundle."""
+    done = stack.done("make", "train")
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def webui(stack: Stack, trained: str) -> Iterator[DockerCompose]:
+    """The web page, started as ``docker compose up --wait`` does: healthy."""
+    with DockerCompose(str(stack.clone), services=["webui"], keep_volumes=True) as compose:
+        yield compose
