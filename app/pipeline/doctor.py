@@ -8,8 +8,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-
-import openvino as ov
+from importlib.metadata import version
 
 from app import __version__
 from app.bundle import bundle_names, open_bundle
@@ -17,6 +16,7 @@ from app.data.layouts import read_manifest
 from app.errors import SuresetError
 from app.settings import Settings
 from app.vision.backbones import EMBEDDED, find_backbone
+from app.vision.runtimes import best_precision
 
 
 def doctor(settings: Settings) -> None:
@@ -34,9 +34,7 @@ def doctor(settings: Settings) -> None:
 
 def _machine() -> Iterator[str]:
     yield f"Sureset {__version__}, Python {platform.python_version()}, {os.cpu_count()} processors"
-    offered = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    precision = "bf16" if "BF16" in offered else "f32"
-    yield f"OpenVINO {ov.__version__.split('-')[0]} runs on {precision} here"
+    yield f"OpenVINO {version('openvino')} computes in {best_precision()} here"
     if shutil.which("nvidia-smi") is None:
         yield "no NVIDIA GPU: nvidia-smi is not there; everything runs on the CPU"
         return

@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
 import timm
 import torch
 from torch import Tensor, nn
@@ -77,12 +78,9 @@ def exported(backbone: Backbone, cache_dir: Path) -> Path:
 
 
 def _export(encoder: Encoder, size: int, folder: Path) -> None:
-    import openvino as ov
-
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Tracing warns of shapes that are fixed here on purpose.
-        graph = ov.convert_model(encoder, example_input=example, input=[-1, size, size, 3])
         torch.onnx.export(
             encoder,
             (example,),
@@ -92,4 +90,5 @@ def _export(encoder: Encoder, size: int, folder: Path) -> None:
             dynamic_axes={"pictures": {0: "n"}, "features": {0: "n"}},
             dynamo=False,
         )
+    graph = ov.Core().read_model(folder / "encoder.onnx")
     ov.save_model(graph, folder / "encoder.xml", compress_to_fp16=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -54,9 +54,9 @@ def test_given_tells_a_choice_from_a_default(monkeypatch: pytest.MonkeyPatch) ->
         ({"port": "70000"}, "--port"),
     ],
 )
-def test_bad_values_are_one_sentence(flags: dict[str, str], sentence: str) -> None:
+def test_bad_values_are_one_sentence(flags: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SuresetError, match=sentence):
-        load_settings(**flags)
+        load_settings(None, **flags)
 
 
 def test_bad_files_are_one_sentence(elsewhere: Path) -> None:

@@ -62,6 +62,14 @@ def test_the_same_seed_gives_the_same_bytes_and_more_pictures_the_same_first(
     assert (written / "labels.csv").read_text().startswith(labels)
 
 
+def test_other_processes_draw_the_same(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "_FEW", 20)
+    write_sample(tmp_path, size=30, seed=5)
+    assert contents(tmp_path) == contents(written)
+
+
 def test_another_seed_gives_other_pictures(written: Path, tmp_path: Path) -> None:
     write_sample(tmp_path, size=3, seed=6)
     for name, content in contents(tmp_path).items():

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,4 +60,4 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(workplace: Path) -> Run:
     """Run a command in the workplace."""
-    return lambda *arguments, **variables: run_in(workplace, *arguments, **variables)
+    return partial(run_in, workplace)

@@ -225,7 +225,7 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_bundle(workplace: Path, tmp_path: Path) -> None:
-    """No file may grow beyond 12 MB here, and the network has 13, so the bundle cannot be written whole."""
+    """No file may grow beyond 12 MB here, and the network has 13."""
     done = run_in(
         workplace,
         *("train", "--models", str(tmp_path / "models")),
@@ -266,3 +266,14 @@ def test_an_unknown_backbone_names_those_there_are(tmp_path: Path) -> None:
 def test_other_classes_than_the_bundle_was_trained_on(run: Run, folder: Path) -> None:
     done = run("evaluate", "--data", str(folder / "data"))
     assert "not those the bundle" in refused(done)
+
+
+def test_experiments_cover_the_whole_matrix(workplace: Path, run: Run) -> None:
+    done = run("experiments")
+    assert done.returncode == 0, done.stderr
+    folder = workplace / "lightning_logs" / "experiments" / bundle(workplace).name
+    lines = (folder / "matrix.csv").read_text().splitlines()
+    heads = spaces = 2
+    alphas = tasks = 3  # colour, type, and both at once
+    assert len(lines) == 1 + heads * spaces * len(SCORES) * len(TAXONOMIES) * alphas * tasks
+    assert (folder / "matrix.html").exists()

@@ -87,6 +87,17 @@ def test_a_precision_that_is_not_here_is_refused(case, monkeypatch: pytest.Monke
         OpenVINORuntime(folder, "bf16")
 
 
+def test_openvino_calls_nobody() -> None:
+    """Its usage reports are not even loaded."""
+    code = (
+        "import sys, app.vision.runtimes, openvino.tools.ovc as ovc;"
+        "assert sys.modules['openvino_telemetry'] is None;"
+        "print(type(ovc.telemetry).__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
+
+
 def test_answering_needs_no_torch() -> None:
     """The serving path starts in a second because it never loads torch, timm or scikit-learn."""
     code = (

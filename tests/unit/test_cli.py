@@ -1,0 +1,73 @@
+"""What the words of the command line lead to."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from app import cli
+from app.errors import SuresetError
+from app.settings import Settings
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Settings]]:
+    """The commands that were run, with their settings, instead of running them."""
+    import app.pipeline.train
+    import app.web.server
+
+    calls: list[tuple[str, Settings]] = []
+    monkeypatch.setattr(app.pipeline.train, "train", lambda s: calls.append(("train", s)))
+    monkeypatch.setattr(app.web.server, "serve", lambda s: calls.append(("serve", s)))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ([], "serve"),
+        (["--port", "8000"], "serve"),
+        (["--train"], "train"),
+        (["--train", "--alpha", "0.2"], "train"),
+        (["train"], "train"),
+    ],
+)
+def test_which_command(
+    words: list[str],
+    command: str,
+    called: list[tuple[str, Settings]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 0
+    [(name, settings)] = called
+    assert name == command
+    if "0.2" in words:
+        assert settings.alpha == 0.2
+
+
+def test_an_error_is_one_sentence_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import app.pipeline.train
+
+    def fail(_: Settings) -> None:
+        raise SuresetError("there is nothing here: do something.")
+
+    monkeypatch.setattr(app.pipeline.train, "train", fail)
+    monkeypatch.setattr(sys, "argv", ["app", "train"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == "error: there is nothing here: do something.\n"
+
+
+@pytest.mark.parametrize("words", [["train", "--nonsense"], ["nonsense"], ["predict"]])
+def test_wrong_usage_is_status_2(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["app", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2

@@ -1,0 +1,111 @@
+"""A classifier without a network: a fixed function of a picture's mean colours."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from app.data.pictures import PictureError
+
+CLASSES = {"colour": ["red", "green", "blue"], "shape": ["dark", "bright"]}
+SCORES = ["hinge", "margin"]
+TAXONOMIES = ["task", "class"]
+
+
+class FakeClassifier:
+    """``Classifier``'s interface over the mean of a picture's channels.
+
+    A colour's p-value is its share of all light; brightness decides the shape. ``margin`` halves
+    every p-value, so that another score gives other sets. Nearly white pictures are outliers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.classes = CLASSES
+        self.scores = SCORES
+        self.taxonomies = TAXONOMIES
+        self.examples = sorted((path / "examples").glob("*.png"))
+        method = {"head": "taskwise", "space": "taskwise", "score": "hinge", "taxonomy": "task"}
+        self.facts: dict[str, Any] = {"name": path.name, "alpha": 0.1, "method": method}
+        measured = {"accuracy": 0.9, "coverage": 0.912, "avg_set_size": 1.2, "n_test": 360}
+        self.metrics: dict[str, Any] = {
+            "alpha": 0.1,
+            "tasks": {task: measured for task in CLASSES},
+            "joint": measured,
+            "method": method,
+        }
+        self.pictures = 0
+
+    def read(self, pictures: Sequence[Path | bytes]) -> list[Any]:
+        self.pictures += len(pictures)
+        return [self._read(picture) for picture in pictures]
+
+    def _read(self, picture: Path | bytes) -> Any:
+        source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
+        try:
+            with Image.open(source) as image:
+                return np.asarray(image.convert("RGB"), float).mean(axis=(0, 1)) / 255
+        except (UnidentifiedImageError, OSError):
+            return PictureError("this is not a picture Pillow can read")
+
+    def answer(
+        self,
+        reading: Any,
+        alpha: float | None = None,
+        score: str | None = None,
+        taxonomy: str | None = None,
+    ) -> dict[str, Any]:
+        alpha = 0.1 if alpha is None else alpha
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha must lie strictly between 0 and 1, not {alpha}")
+        if score not in (None, *SCORES) or taxonomy not in (None, *TAXONOMIES):
+            raise ValueError("no such method")
+        light = float(reading.mean())
+        p = {
+            "colour": reading / max(reading.sum(), 1e-9),
+            "shape": np.array([1 - light, light]),
+        }
+        tasks = {}
+        for task, values in p.items():
+            values = values / 2 if score == "margin" else values
+            names = CLASSES[task]
+            tasks[task] = {
+                "set": [name for name, v in zip(names, values, strict=True) if v > alpha],
+                "top": names[int(values.argmax())],
+                "p_values": {name: float(v) for name, v in zip(names, values, strict=True)},
+            }
+        sets = {task: of_task["set"] for task, of_task in tasks.items()}
+        size = int(np.prod([len(s) for s in sets.values()]))
+        joint = {"sets": sets, "size": size, "top": {t: a["top"] for t, a in tasks.items()}}
+        return {"tasks": tasks, "joint": joint, "outlier_p": float(round(1 - light, 3))}
+
+
+def picture(red: int, green: int, blue: int) -> bytes:
+    """A PNG of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), (red, green, blue)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_fake_bundle(models_dir: Path, name: str) -> Path:
+    """What ``find_bundle`` sees of a bundle, with three examples, made the latest."""
+    folder = models_dir / name
+    (folder / "examples").mkdir(parents=True)
+    for colour in ((200, 30, 30), (30, 160, 40), (20, 20, 120)):
+        (folder / "examples" / f"{colour[0]}.png").write_bytes(picture(*colour))
+    (folder / "bundle.json").write_text(json.dumps({"name": name}))
+    link = models_dir / "latest"
+    link.unlink(missing_ok=True)
+    link.symlink_to(name)
+    return folder
+
+
+def load_fake(models_dir: Path, model: str) -> Any:
+    """Stands in for ``Classifier.load``."""
+    return FakeClassifier((models_dir / model).resolve())

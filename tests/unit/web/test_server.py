@@ -1,0 +1,199 @@
+"""The whole server: sockets, signals, the page's own endpoints."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from gradio_client import Client, handle_file  # type: ignore[import-untyped]
+from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
+
+from app.errors import SuresetError
+from app.web.served import Served
+from app.web.server import application, listen
+from tests.unit.web.fake import load_fake, picture, write_fake_bundle
+
+ROOT = Path(__file__).parents[3]
+STATIC = ROOT / "static"
+
+
+@contextmanager
+def running(models_dir: Path, uploads: Path) -> Iterator[str]:
+    """The application on a real socket; yields its address."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(Served(models_dir, load=load_fake), STATIC, uploads),
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+        )
+    )
+    with listen("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_fake_bundle(folder, "first")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(models_dir, tmp_path_factory.mktemp("uploads")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Client:
+    return Client(address, verbose=False, analytics_enabled=False)
+
+
+@pytest.fixture
+def red(tmp_path: Path) -> Path:
+    path = tmp_path / "red.png"
+    path.write_bytes(picture(200, 30, 30))
+    return path
+
+
+def test_api_and_page_share_one_port(address: str) -> None:
+    assert httpx.get(f"{address}/readyz").json() == {"status": "ready", "model": "first"}
+    page = httpx.get(address)
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+    files = {"image": ("a.png", picture(0, 0, 250))}
+    [answer] = httpx.post(f"{address}/v1/predict", files=files).json()
+    assert answer["tasks"]["colour"]["top"] == "blue"
+    assert httpx.post(f"{address}/v1/nothing").json()["error"]
+
+
+def test_the_page_answers_programs_under_a_name(page: Client, red: Path) -> None:
+    answer = page.predict(handle_file(red), 0.12, "hinge", "task", api_name="/predict")
+    assert answer["image"] == "red.png"
+    assert answer["tasks"]["colour"]["set"] == ["red"]
+    whole = page.predict(handle_file(red), api_name="/predict")
+    assert whole["tasks"]["colour"]["set"] == ["red", "green", "blue"]
+
+
+def test_the_named_endpoint_is_the_only_one(page: Client) -> None:
+    assert list(page.view_api(return_format="dict")["named_endpoints"]) == ["/predict"]
+
+
+def test_the_page_tells_programs_what_is_wrong(page: Client, red: Path) -> None:
+    with pytest.raises(AppError, match="no such method"):
+        page.predict(handle_file(red), 0.1, "best", api_name="/predict")
+    red.write_bytes(b"no picture")
+    with pytest.raises(AppError, match="not a picture"):
+        page.predict(handle_file(red), api_name="/predict")
+
+
+def test_a_file_of_the_server_is_not_read(address: str, models_dir: Path) -> None:
+    """Only what was uploaded is a picture, whatever path a client sends."""
+    secret = models_dir / "first/examples/20.png"
+    sent = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+    for file in (sent, {"path": str(secret)}, {"path": "../" * 20 + str(secret)[1:]}):
+        call = f"{address}/gradio_api/call/predict"
+        started = httpx.post(call, json={"data": [file, None, None, None]})
+        told = httpx.get(f"{call}/{started.json()['event_id']}").text if started.is_success else ""
+        assert "event: complete" not in told
+        assert "blue" not in told
+    for path in (secret, STATIC / "style.css", ROOT / "pyproject.toml", "/etc/hostname"):
+        assert httpx.get(f"{address}/gradio_api/file={path}").status_code in (403, 404)
+
+
+def test_the_page_names_nobody_outside(address: str) -> None:
+    """Neither fonts nor scripts: what the page loads comes from here."""
+    page = httpx.get(address).text
+    loaded = re.findall(r"""(?:src|href)=["'](https?:)?//([^"'/]+)""", page)
+    assert [host for _, host in loaded] == []
+    assert "fonts.googleapis" not in page
+    config = httpx.get(f"{address}/config").json()
+    assert config["analytics_enabled"] is False
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SuresetError, match=rf"^port {port} is in use: .* --port\.$"):
+            listen("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_one_sentence() -> None:
+    for address in ("203.0.113.7", "no.such.host.invalid"):
+        with pytest.raises(SuresetError, match=r"no address .* --address"):
+            listen(address, 0)
+
+
+def test_missing_web_assets_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SuresetError, match="--static"):
+        application(Served(tmp_path), tmp_path, tmp_path)
+
+
+def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_the_command_refuses_a_port_in_use_without_a_traceback(tmp_path: Path) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        process = command("serve", "--port", str(port), "--models", str(tmp_path))
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    [line] = said.splitlines()
+    assert line.startswith(f"error: port {port} is in use: ")
+
+
+def test_the_command_says_where_it_serves_and_stops_when_told(tmp_path: Path) -> None:
+    """With a page open: its connection must not hold up the end. Nothing stays behind."""
+    process = command("serve", "--port", "0", "--models", str(tmp_path), TMPDIR=str(tmp_path))
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(r"Sureset is serving at http://127\.0\.0\.1:(\d+)$", line):
+            break
+    else:
+        pytest.fail("".join(said))
+    assert "make train" in said[0], "it says that there is no bundle yet"
+    with socket.create_connection(("127.0.0.1", int(found[1]))) as open_page:
+        open_page.sendall(b"GET /gradio_api/heartbeat/x HTTP/1.1\r\nHost: x\r\n\r\n")
+        open_page.recv(1)
+        assert any(tmp_path.iterdir())
+        told = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(10) == 0
+        assert time.monotonic() - told < 3
+    assert "Traceback" not in rest
+    assert rest.strip().endswith("Sureset has stopped")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_serving_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys, app.web.server, app.web.page, app.pipeline.predict;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
