@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def run_in(
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the embedded backbone was trained on 300 pictures of the sample set."""
     folder = tmp_path_factory.mktemp("workplace")
-    chosen = {"BACKBONE": "tf_efficientnet_lite0", "SAMPLE_SIZE": "300"}
+    chosen: dict[str, Any] = {"BACKBONE": "tf_efficientnet_lite0", "SAMPLE_SIZE": "300"}
     for command in ("prefetch", "train"):
         done = run_in(folder, command, **chosen)
         assert done.returncode == 0, done.stderr
