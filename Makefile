@@ -18,7 +18,7 @@ doctor:      ## what was found here, and what to do about what is missing
 
 $(COMMANDS):
 	@runner=$$(docker/runner.sh) \
-	&& if [ "$$runner" = local ]; then $(MAKE) --no-print-directory $(VENV); fi \
+	&& if [ "$$runner" = local ]; then $(MAKE) --no-print-directory --silent $(VENV); fi \
 	&& docker/app.sh "$$runner" $@ $(ARGS)
 
 test: $(VENV) ## the tests this machine can run, and which it could not, and why
@@ -46,7 +46,7 @@ down: ## stop and remove the containers; the volumes stay
 shell: ## a shell where the commands run
 	@runner=$$(docker/runner.sh) \
 	&& if [ "$$runner" = docker ]; then docker/compose.sh run --rm --no-deps --entrypoint bash train; \
-	else $(MAKE) --no-print-directory $(VENV) && PATH="$$PWD/.venv/bin:$$PATH" "$${SHELL:-sh}"; fi
+	else $(MAKE) --no-print-directory --silent $(VENV) && PATH="$$PWD/.venv/bin:$$PATH" "$${SHELL:-sh}"; fi
 
 SCRIPTS := $(wildcard docker/*.sh) docker/entrypoint .ci/run .ci/stand-in-base
 
