@@ -112,6 +112,11 @@ def test_the_banner_appears_where_ordinary_pictures_end(p: float, unusual: bool)
     assert f"p = {p:.3f}" in html
 
 
+@pytest.mark.parametrize(("p", "said"), [(0.045, "at most 5 of 100"), (0.0028, "at most 1 of 100")])
+def test_how_unusual_a_picture_is_is_never_understated(p: float, said: str) -> None:
+    assert said in cards.usual(p)
+
+
 def test_the_joint_promise_shows_its_own_sets() -> None:
     answer = whole({"colour": P, "type": {"van": 0.9, "bus": 0.2, "car": 0.04}}, 0.1)
     answer["joint"] = {"sets": {"colour": ["red", "green"], "type": ["van", "bus"]}, "size": 4}
@@ -193,7 +198,9 @@ def test_the_header_says_what_was_measured() -> None:
     assert "first" in said
     assert "on 360 test pictures at alpha 0.10 the truth was in the set: " in said
     assert "colour 91.7 %, type 100.0 %" in said
-    assert "not served" in cards.header("first", metrics, "it is damaged.")
+    assert "It is damaged. Until then first stays" in cards.header(
+        "first", metrics, "it is damaged."
+    )
 
 
 def test_without_a_bundle_the_page_says_how_to_make_one() -> None:

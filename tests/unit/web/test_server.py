@@ -127,6 +127,11 @@ def test_the_page_names_nobody_outside(address: str) -> None:
     assert config["analytics_enabled"] is False
 
 
+def test_connections_do_not_wait_for_acknowledgements() -> None:
+    with listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
+
+
 def test_a_port_in_use_is_one_sentence() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]

@@ -1,0 +1,296 @@
+"""The HTTP API: what ``predict`` prints, asked over the network.
+
+Every answer is JSON. A request that can't be answered gets ``{"error": "one sentence"}`` and a
+status that fits; a picture that can't be read is an entry with ``"error"`` among the others.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import FastAPI, File, HTTPException, Query, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import __version__
+from app.errors import SuresetError
+from app.web.meters import Meters
+from app.web.served import Served
+
+if TYPE_CHECKING:
+    from app.pipeline.predict import Classifier
+
+#: What one request may carry.
+MOST_BYTES = 32 * 2**20
+MOST_PICTURES = 64
+
+
+class TaskAnswer(BaseModel):
+    """One attribute of one picture."""
+
+    set: list[str] = Field(description="the classes that stay possible, in class order")
+    top: str = Field(description="the single likeliest class")
+    p_values: dict[str, float] = Field(
+        description="of each class; it is in the set just when its p-value is above alpha"
+    )
+
+
+class Answer(BaseModel):
+    """One picture: either its answer, or `error`."""
+
+    image: str = Field(description="the file name the picture came with")
+    tasks: dict[str, TaskAnswer] | None = None
+    joint: dict[str, Any] | None = Field(
+        None, description="sets that hold all attributes' true classes at once"
+    )
+    outlier_p: float | None = Field(
+        None, description="p-value of being like the calibration pictures; small is unlike"
+    )
+    error: str | None = Field(None, description="why this picture could not be read")
+
+
+class Problem(BaseModel):
+    """Why a request could not be answered."""
+
+    error: str
+
+
+_EXAMPLE = {
+    "image": "car.jpg",
+    "tasks": {
+        "colour": {
+            "set": ["red", "orange"],
+            "top": "red",
+            "p_values": {"red": 0.61, "orange": 0.14, "blue": 0.003},
+        }
+    },
+    "outlier_p": 0.47,
+}
+
+
+def api(served: Served, meters: Meters) -> FastAPI:
+    """The application that answers everything but the page."""
+    app = FastAPI(
+        title="Sureset",
+        summary="Pictures in, guaranteed answers out.",
+        version=__version__,
+        docs_url=None,  # its script would come from outside
+        redoc_url=None,
+    )
+    app.add_middleware(_BodyLimit, path="/v1/", most=MOST_BYTES)
+    app.add_middleware(_Measured, paths=("/v1/predict", "/v1/model"), meters=meters)
+    app.add_exception_handler(StarletteHTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(SuresetError, _unavailable)
+    app.add_exception_handler(Exception, _defect)
+
+    def in_service() -> Classifier:
+        classifier = served.current()
+        if classifier is None:
+            raise HTTPException(503, served.problem)
+        return classifier
+
+    # Plain functions run in worker threads, so the network never holds up /healthz.
+    @app.post(
+        "/v1/predict",
+        response_model=list[Answer],
+        response_model_exclude_unset=True,
+        summary="Prediction sets of one or many pictures",
+        responses={
+            200: {"content": {"application/json": {"example": [_EXAMPLE]}}},
+            413: {"model": Problem, "description": "too much for one request"},
+            422: {
+                "model": list[Answer] | Problem,
+                "description": "no picture could be read (the list), or a bad alpha, score or "
+                "taxonomy (the problem)",
+            },
+            503: {"model": Problem, "description": "no bundle is in service"},
+        },
+    )
+    def predict(
+        image: Annotated[list[UploadFile], File(description="one picture, or several")],
+        alpha: Annotated[
+            float | None, Query(gt=0, lt=1, description="accepted error rate; the bundle's own")
+        ] = None,
+        score: Annotated[
+            str | None, Query(description="nonconformity score; the bundle's own")
+        ] = None,
+        taxonomy: Annotated[
+            str | None, Query(description="which scores share a threshold; the bundle's own")
+        ] = None,
+    ) -> Any:
+        """Answers a list, one entry a picture in the order they were sent."""
+        if len(image) > MOST_PICTURES:
+            raise HTTPException(
+                413, f"{len(image)} pictures in one request: send at most {MOST_PICTURES}."
+            )
+        classifier = in_service()
+        _check("score", score, classifier.scores)
+        _check("taxonomy", taxonomy, classifier.taxonomies)
+        readings = meters.read(classifier, [upload.file.read() for upload in image])
+        answers: list[dict[str, Any]] = []
+        for upload, reading in zip(image, readings, strict=True):
+            name = upload.filename or ""
+            if isinstance(reading, Exception):
+                answers.append({"image": name, "error": str(reading)})
+                continue
+            try:
+                answer = classifier.answer(reading, alpha, score, taxonomy)
+            except ValueError as error:
+                raise HTTPException(422, f"{error}.") from error
+            meters.answered(answer)
+            answers.append({"image": name, **answer})
+        unread = all("error" in answer for answer in answers)
+        return JSONResponse(answers, status_code=422 if unread else 200)
+
+    @app.get(
+        "/v1/model",
+        summary="What is in service",
+        responses={503: {"model": Problem, "description": "no bundle is in service"}},
+    )
+    def model() -> dict[str, Any]:
+        """The bundle's facts, its measured quality, and what `/v1/predict` can be asked for."""
+        classifier = in_service()
+        return {
+            "name": classifier.path.name,
+            "classes": classifier.classes,
+            "scores": classifier.scores,
+            "taxonomies": classifier.taxonomies,
+            "facts": classifier.facts,
+            "metrics": classifier.metrics,
+        }
+
+    @app.get("/healthz", summary="The process lives")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get(
+        "/readyz",
+        summary="A bundle is loaded",
+        responses={503: {"model": Problem, "description": "no bundle is in service"}},
+    )
+    def readyz() -> dict[str, str]:
+        return {"status": "ready", "model": in_service().path.name}
+
+    @app.get("/metrics", summary="Counts and times, for Prometheus", response_class=Response)
+    def metrics() -> Response:
+        return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/examples/{model}/{number}", include_in_schema=False)
+    def example(model: str, number: int) -> FileResponse:
+        """A picture of the bundle's test split. A number, so that no path can be asked for."""
+        classifier = in_service()
+        if model == classifier.path.name and 0 <= number < len(classifier.examples):
+            picture = classifier.examples[number]
+            if picture.is_file():
+                return FileResponse(picture, headers={"Cache-Control": "private, max-age=3600"})
+        raise HTTPException(404, "there is no such example.")
+
+    @app.api_route(
+        "/v1/{rest:path}",
+        methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+        include_in_schema=False,
+    )
+    async def missing(request: Request, rest: str) -> None:
+        """What is left under ``/v1``, before the page's catch-all gets to see it."""
+        raise HTTPException(
+            404, f"there is no {request.method} /v1/{rest}: /openapi.json says what there is."
+        )
+
+    return app
+
+
+def _check(name: str, value: str | None, known: list[str]) -> None:
+    if value is not None and value not in known:
+        raise HTTPException(422, f"{name} cannot be {value!r}: choose from {', '.join(known)}.")
+
+
+def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StarletteHTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    name = str(first["loc"][-1])
+    if name == "image" and first["type"] == "missing":
+        return JSONResponse(
+            {"error": "send at least one picture as the multipart field `image`."}, 422
+        )
+    return JSONResponse({"error": f"{name}: {first['msg']}."}, 422)
+
+
+def _unavailable(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, 503)
+
+
+def _defect(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": "this is a defect of Sureset; its log holds the details."}, 500)
+
+
+class _BodyLimit:
+    """Refuses request bodies under ``path`` of more than ``most`` bytes, announced or not."""
+
+    def __init__(self, app: ASGIApp, path: str, most: int) -> None:
+        self.app, self.path, self.most = app, path, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(self.path):
+            await self.app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self.most:
+            await self._refuse(scope, receive, send)
+            return
+        got = 0
+
+        async def counted() -> Message:
+            nonlocal got
+            message = await receive()
+            got += len(message.get("body", b""))
+            if got > self.most:
+                raise HTTPException(413, self._sentence())
+            return message
+
+        await self.app(scope, counted, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = JSONResponse({"error": self._sentence()}, 413, headers={"Connection": "close"})
+        await response(scope, receive, send)
+
+    def _sentence(self) -> str:
+        return f"a request may hold {self.most // 2**20} MB: send fewer or smaller pictures."
+
+
+class _Measured:
+    """Counts and times the requests to ``paths``."""
+
+    def __init__(self, app: ASGIApp, paths: tuple[str, ...], meters: Meters) -> None:
+        self.app, self.paths, self.meters = app, paths, meters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path")
+        if scope["type"] != "http" or path not in self.paths:
+            await self.app(scope, receive, send)
+            return
+        status = 500
+        started = time.perf_counter()
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            self.meters.requests.labels(path, str(status)).inc()
+            self.meters.seconds.labels(path).observe(time.perf_counter() - started)

@@ -1,0 +1,73 @@
+"""What the server counts about itself, in the form Prometheus reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+
+if TYPE_CHECKING:
+    from app.data.pictures import PictureError
+    from app.pipeline.predict import Classifier, Reading
+
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_CLASSES = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 50, 100)
+
+
+class Meters:
+    """One registry a server, so that two servers in one process keep their counts apart."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "sureset_requests", "HTTP API requests", ["path", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "sureset_request_seconds",
+            "Time from a request's first byte to its answer's last",
+            ["path"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.pictures = Counter(
+            "sureset_pictures",
+            "Pictures put through the network, by API and page",
+            ["result"],
+            registry=self.registry,
+        )
+        self.network_seconds = Histogram(
+            "sureset_network_seconds",
+            "Time to decode one call's pictures and run the network on them",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.set_size = Histogram(
+            "sureset_set_size",
+            "Classes in an answered prediction set",
+            ["task"],
+            buckets=_CLASSES,
+            registry=self.registry,
+        )
+        for result in ("read", "unreadable"):
+            self.pictures.labels(result)
+        ProcessCollector(registry=self.registry)
+
+    def read(
+        self, classifier: Classifier, pictures: Sequence[Path | bytes]
+    ) -> list[Reading | PictureError]:
+        """Run the network, counted and timed. Every picture of API and page comes this way."""
+        started = time.perf_counter()
+        readings = classifier.read(pictures)
+        self.network_seconds.observe(time.perf_counter() - started)
+        unreadable = sum(isinstance(reading, Exception) for reading in readings)
+        self.pictures.labels("read").inc(len(readings) - unreadable)
+        self.pictures.labels("unreadable").inc(unreadable)
+        return readings
+
+    def answered(self, answer: dict[str, Any]) -> None:
+        """Count the set sizes of a picture's first answer (a moved slider is no new picture)."""
+        for task, of_task in answer["tasks"].items():
+            self.set_size.labels(task).observe(len(of_task["set"]))

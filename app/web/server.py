@@ -1,0 +1,119 @@
+"""One process, one port: the HTTP API with the page mounted at its root."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from app.errors import SuresetError
+from app.progress import say
+from app.settings import Settings
+from app.web.api import MOST_BYTES, api
+from app.web.meters import Meters
+from app.web.served import Served
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+#: What is under way may take this long when the server is told to stop. Open pages hold a
+#: connection for ever.
+_GRACE_SECONDS = 1
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        SuresetError: the port or the address can't be had, or the web assets are missing.
+    """
+    # SIGTERM ends things in the same orderly way as Ctrl-C, while the server starts too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with (
+            listen(settings.address, settings.port) as listening,
+            tempfile.TemporaryDirectory(prefix="sureset-", ignore_cleanup_errors=True) as uploads,
+        ):
+            served = Served(settings.models_dir, settings.model)
+            server = _Server(application(served, settings.static_dir, Path(uploads)), listening)
+            if served.current() is None:
+                say(f"no answers yet: {served.problem}")
+            server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        say("Sureset has stopped")
+
+
+def application(served: Served, static_dir: Path, uploads: Path) -> FastAPI:
+    """The whole web application; uploads to the page are kept in the folder ``uploads``.
+
+    Raises:
+        SuresetError: the folder of web assets is not there.
+    """
+    style = static_dir / "style.css"
+    if not style.is_file():
+        raise SuresetError(
+            f"there is no {style}: point --static at the folder static of the repository."
+        )
+    # Gradio reads these when it is imported. It is to call nobody, and keep its files in one place.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    from app.web.page import mount
+
+    meters = Meters()
+    return mount(api(served, meters), served, meters, style, most_bytes=MOST_BYTES)
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        SuresetError: in one sentence, what to do about the port or address.
+    """
+    try:
+        family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.create_server((address, port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = f"port {port} is in use: stop what uses it, or choose another with --port."
+        elif error.errno == errno.EACCES:
+            reason = f"port {port} needs more rights: choose one above 1023 with --port."
+        else:
+            reason = f"this machine has no address {address}: choose another with --address."
+        raise SuresetError(reason) from error
+    # Opened anew it knows that its protocol is TCP, which asyncio wants to see before it turns
+    # Nagle's algorithm off; with it on, every answer waits 40 ms for an acknowledgement.
+    return socket.socket(fileno=listening.detach())
+
+
+class _Server(uvicorn.Server):
+    """Says where it is once it accepts, and hangs up on open pages when it stops."""
+
+    def __init__(self, app: FastAPI, listening: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2 * _GRACE_SECONDS)
+        )
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self._listening.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            say(f"Sureset is serving at http://{host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._hang_up)
+        await super().shutdown(sockets)
+
+    def _hang_up(self) -> None:
+        # An application that sees its client leave ends its answer; one that is cancelled instead
+        # logs a traceback.
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
