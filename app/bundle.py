@@ -37,9 +37,9 @@ def new_bundle(models_dir: Path, name: str, facts: Facts) -> Iterator[Path]:
     """
     place = models_dir / name
     if place.name != name or name == LATEST:
-        raise SuresetError(f"a bundle cannot be called {name!r}: give --model a plain name.")
+        raise SuresetError(f"a bundle cannot be called {name!r}: give --save-as a plain name.")
     if place.exists():
-        raise SuresetError(f"there is a bundle {place}: name another with --model.")
+        raise SuresetError(f"there is a bundle {place}: name another with --save-as.")
     beside = None
     try:
         with writing(f"the bundle {name}", models_dir, "--models"):

@@ -69,7 +69,7 @@ def prefetch(settings: Settings) -> None:
     prefetch(settings)
 
 
-@command(*_DATA, *_BUNDLE, "logs_dir", "backbone", *_METHOD)
+@command(*_DATA, "models_dir", "save_as", "cache_dir", "logs_dir", "backbone", *_METHOD)
 def train(settings: Settings) -> None:
     """The whole run, from a folder of pictures to a bundle."""
     from app.pipeline.train import train
@@ -77,7 +77,7 @@ def train(settings: Settings) -> None:
     train(settings)
 
 
-@command(*_DATA, *_BUNDLE, *_METHOD)
+@command(*_DATA, *_BUNDLE, "save_as", *_METHOD)
 def calibrate(settings: Settings) -> None:
     """Calibrate a bundle again, with these or other pictures, into a new bundle."""
     from app.pipeline.calibrate import calibrate
@@ -126,7 +126,7 @@ def serve(settings: Settings) -> None:
     serve(settings)
 
 
-@command("models_dir", "model", "cache_dir")
+@command("cache_dir", "backbone", "seed")
 def bench(settings: Settings) -> None:
     """Measure the speed of this machine beside its bounds."""
     from app.pipeline.bench import bench

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     )
     backbone: str = Field("resnet50", description="pretrained network the features come from")
     model: str = Field("latest", description="bundle: a name under --models, or a path")
+    save_as: str | None = Field(None, description="name of the new bundle (default: the time)")
 
     alpha: float = Field(0.1, gt=0, lt=1, description="accepted error rate")
     head: Head = Field("taskwise", description="one softmax a task, or one over all combinations")

@@ -79,7 +79,7 @@ def calibrate(settings: Settings) -> Path:
     heads = load_heads(old, facts)
     reference = Outliers.load(old / "calibration" / "outliers.npz").reference
 
-    name = f"{facts['name'].split('+')[0]}+{datetime.now():%Y%m%d-%H%M%S}"
+    name = settings.save_as or f"{facts['name'].split('+')[0]}+{datetime.now():%Y%m%d-%H%M%S}"
     facts |= {"name": name, "calibrated_from": facts["name"]}
     with new_bundle(settings.models_dir, name, facts) as folder:
         with watch("export"):

@@ -66,6 +66,7 @@ def train(settings: Settings) -> Path:
         )
         caches = {"train": seen, "valid": seen, "calib": held_out, "test": held_out}
         pictures, features = extract(pictures, caches)
+        check_splits(pictures, settings.alpha)  # Some may have broken off when they were decoded.
 
     with watch("fit"), writing("the training log", settings.logs_dir, "--logs"):
         training, validation = (
@@ -74,7 +75,7 @@ def train(settings: Settings) -> Path:
         )
         heads = fit_heads(training, validation, classes, settings.seed, settings.logs_dir)
 
-    name = settings.given("model") or datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = settings.save_as or datetime.now().strftime("%Y%m%d-%H%M%S")
     facts: Facts = {
         "name": name,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

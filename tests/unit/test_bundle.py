@@ -94,5 +94,5 @@ def test_what_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a", "../b", "b/c", LATEST])
 def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
     write(tmp_path, "a")
-    with pytest.raises(SuresetError, match="--model"), new_bundle(tmp_path, name, {}):
+    with pytest.raises(SuresetError, match="--save-as"), new_bundle(tmp_path, name, {}):
         pass

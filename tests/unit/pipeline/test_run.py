@@ -75,7 +75,7 @@ def test_the_report_opens_without_a_network(workplace: Path) -> None:
 
 
 def test_a_second_run_computes_no_feature_again(workplace: Path, run: Run) -> None:
-    done = run("train", "--model", "second", BACKBONE="tf_efficientnet_lite0")
+    done = run("train", "--save-as", "second", BACKBONE="tf_efficientnet_lite0")
     assert done.returncode == 0, done.stderr
     assert "features: 3" not in done.stderr
     first = open_bundle(bundle(workplace).parent / "second")["files"]
