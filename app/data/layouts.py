@@ -41,12 +41,11 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from app.data.manifest import SPLITS, Manifest
+from app.data.manifest import LABELS_FILE, SPLITS, Manifest
 from app.data.pictures import SUFFIXES
 from app.errors import SuresetError
 from app.progress import progress
 
-LABELS_FILE = "labels.csv"
 TASKS_FILE = "tasks.yaml"
 
 _COLUMNS = "its header has to be image,<task>,...[,split][,group]"
@@ -259,20 +258,20 @@ def _read_table(file: Path) -> pd.DataFrame:
 def _check_rows(file: Path, images: list[str]) -> None:
     if "" in images:
         raise SuresetError(
-            f"{file} has {images.count('')} rows without an image, the first is row "
+            f"{file} names no image in {images.count('')} of {len(images)} rows, the first is row "
             f"{images.index('') + 1} under the header: name a picture or remove them."
         )
     if len(set(images)) < len(images):
         again = [image for image, times in Counter(images).items() if times > 1]
         raise SuresetError(
-            f"{file} names {len(again)} pictures more than once ({_first(again)}): keep one row a "
-            "picture."
+            f"{file} names {len(again)} of its pictures more than once ({_first(again)}): keep one "
+            "row a picture."
         )
     outside = [i for i in images if i.startswith("/") or (".." in i and ".." in i.split("/"))]
     if outside:
         raise SuresetError(
-            f"{file} names {len(outside)} paths that lead out of its folder ({_first(outside)}): "
-            "put the pictures beside it and give paths relative to it."
+            f"{len(outside)} of {len(images)} paths in {file} lead out of its folder "
+            f"({_first(outside)}): put the pictures beside it and give paths relative to it."
         )
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+#: The file that labels a folder's pictures.
+LABELS_FILE = "labels.csv"
+
 #: The splits, in the order of the run.
 SPLITS = ("train", "valid", "calib", "test")
 

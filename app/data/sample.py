@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import csv
 import errno
+import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
 from app.data.drawing.picture import draw_picture
-from app.data.layouts import LABELS_FILE
+from app.data.manifest import LABELS_FILE
 from app.errors import SuresetError
 from app.progress import progress
 
@@ -68,6 +71,11 @@ _LIKED = {
 _IN_TURN = 24
 
 _QUALITY = 90
+
+#: So many pictures are drawn by the time that other processes have started.
+_FEW = 100
+_MOST_PROCESSES = 8
+
 _UNFINISHED = ".sample-unfinished"
 _LOCK = ".sample-lock"
 
@@ -133,18 +141,33 @@ def _can_be_finished(root: Path) -> bool:
 def _draw(folder: Path, size: int, seed: int) -> None:
     (folder / "images").mkdir(parents=True)
     rows = []
-    with (
-        progress("sample set", size) as advance,
-        # Pillow lets other threads work while it filters and compresses.
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        for row in pool.map(_draw_one, repeat(folder), repeat(seed), range(size)):
+    with progress("sample set", size) as advance, _mapping(size) as mapped:
+        for row in mapped(partial(_draw_one, folder, seed), range(size)):
             rows.append(row)
             advance(1)
     with open(folder / LABELS_FILE, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("image", "colour", "type"))
         table.writerows(rows)
+
+
+@contextmanager
+def _mapping(size: int) -> Iterator[Callable[..., Iterable[tuple[str, str, str]]]]:
+    """A ``map`` that draws on all cores, unless starting processes would take longer.
+
+    Threads would wait for each other: most of the drawing is Python. New processes are spawned, for
+    a fork could inherit a lock that another thread holds.
+    """
+    if size <= _FEW:
+        yield map
+        return
+    with ProcessPoolExecutor(
+        min(os.cpu_count() or 1, _MOST_PROCESSES),
+        multiprocessing.get_context("spawn"),
+        initializer=signal.signal,  # Ctrl-C is for the process that waits for them.
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as pool:
+        yield partial(pool.map, chunksize=16)
 
 
 def _draw_one(folder: Path, seed: int, index: int) -> tuple[str, str, str]:

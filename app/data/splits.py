@@ -116,8 +116,8 @@ def _follow(
         pair = (int(leader[tie[against[0]]]), int(against[0]))
         first, second = (images[row] if images is not None else f"row {row}" for row in pair)
         raise SuresetError(
-            f"{len(against)} pictures are copies, or of the group, of pictures that are given "
-            f"another split (the first: {first} in {given[pair[0]]}, {second} in "
+            f"{len(against)} of {len(given)} pictures are copies, or of the group, of pictures "
+            f"that are given another split (the first: {first} in {given[pair[0]]}, {second} in "
             f"{given[pair[1]]}): give them the same split or remove them."
         )
     lead = leader[tie]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.data.sample import write_sample
+from app.data.sample import wants_sample, write_sample
 from app.errors import SuresetError
 from app.progress import say
 from app.settings import DEFAULT_DATA_DIR, Settings
@@ -27,12 +27,6 @@ def prefetch(settings: Settings) -> None:
     size = settings.sample_size
     if size is None:
         size = _SAMPLE_SIZE if settings.data_dir == DEFAULT_DATA_DIR else 0
-    if size and not _has_anything(settings):
+    if size and wants_sample(settings.data_dir):
         say(f"{settings.data_dir} is empty: writing a sample set of {size} drawn vehicles into it")
         write_sample(settings.data_dir, size, settings.seed)
-
-
-def _has_anything(settings: Settings) -> bool:
-    return settings.data_dir.is_dir() and any(
-        not path.name.startswith(".") for path in settings.data_dir.iterdir()
-    )

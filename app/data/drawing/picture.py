@@ -57,12 +57,11 @@ def draw_picture(rng: Rng, colour: str, kind: str, size: int = 256) -> Image.Ima
     opaque, draw = ImageDraw.Draw(picture), ImageDraw.Draw(picture, "RGBA")
     near = camera.scaled(_SUPERSAMPLING)
     light = scene.light * np.array([0.92, 0.97, 1.08]) ** (1 - scene.light)
-    for points, paint, alpha in paint_faces(vehicle.faces(near, rng.uniform(0, 2)), near):
-        red, green, blue = np.minimum(paint * light, 255).astype(int).tolist()
-        if alpha == 255:  # Blending takes longer.
-            opaque.polygon(points, (red, green, blue))
+    for points, rgba in paint_faces(vehicle.faces(near, rng.uniform(0, 2)), near, light):
+        if rgba[3] == 255:  # Blending takes longer.
+            opaque.polygon(points, rgba[:3])
         else:
-            draw.polygon(points, (red, green, blue, alpha))
+            draw.polygon(points, rgba)
     if rng.random() < 0.38:
         scene.occlude(draw, rng, fine)
     if rng.random() < 0.12:

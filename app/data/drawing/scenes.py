@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from app.data.drawing.geometry import Camera, limb
 
@@ -77,7 +76,7 @@ class Scene:
             _SURROUND[self.surround](draw, rng, size, horizon, self.light)
         self._ground(draw, rng, size, camera, horizon, footprint[0])
         _shadow(draw, camera, *footprint, strength=0.25 + 0.3 * self.light)
-        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 1.0)))
+        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.7, 1.3)))
         return picture.resize((2 * size, 2 * size), Image.Resampling.BILINEAR)
 
     def _ground(
@@ -118,7 +117,7 @@ class Scene:
         strip(far, near, road)
         if kind == 0:
             middle = far + 0.12 * length
-            for i in range(-5, 5):
+            for i in range(-3, 3):
                 x = i * 0.9 * length
                 strip(
                     middle,
@@ -325,18 +324,20 @@ def develop(picture: Image.Image, rng: Rng, scene: Scene) -> Image.Image:
     curve = levels ** rng.uniform(0.85, 1.2) * 255
     table = np.clip(curve[None] * gain[:, None] * (1 - haze) + veil, 0, 255)
     picture = picture.point(table.round().astype(int).ravel().tolist())
-    if (blur := rng.gamma(1.5, 0.45)) > 0.3:
+    if (blur := rng.gamma(1.5, 0.45)) > 0.5:
         picture = picture.filter(ImageFilter.BoxBlur(min(blur, 2.6)))
     strength = min(rng.gamma(2.0, 2.8), 12) * (1.3 if scene.sky == "night" else 1.0)
-    grain = _grain()
-    y, x = rng.integers(0, len(grain) - max(picture.size), 2)
-    noisy = grain[y : y + picture.height, x : x + picture.width] * np.float32(strength)
-    noisy += np.asarray(picture)
-    np.clip(noisy, 0, 255, out=noisy)
-    return Image.fromarray(noisy.astype(np.uint8))
+    grain = _grain(round(2 * strength))
+    x, y = rng.integers(0, grain.width - max(picture.size), 2).tolist()
+    piece = grain.crop((x, y, x + picture.width, y + picture.height))
+    return ImageChops.add(picture, piece, offset=-128)
 
 
 @cache
-def _grain() -> NDArray[np.float32]:
-    """Noise of deviation 1 that every picture takes a piece of: drawing it anew costs too much."""
-    return np.random.default_rng(0).standard_normal((700, 700, 3), np.float32)
+def _grain(strength: int) -> Image.Image:
+    """Noise around 128 with a deviation of half of ``strength``.
+
+    Every picture takes a piece of it, for drawing it anew takes as long as the rest.
+    """
+    noise = np.random.default_rng(strength).standard_normal((512, 512, 3), np.float32)
+    return Image.fromarray((128.5 + noise * strength / 2).clip(0, 255).astype(np.uint8))

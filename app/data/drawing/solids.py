@@ -30,7 +30,10 @@ _AMBIENT = 0.58
 #: How bright the side is from its lower edge (0) over its shoulder (1) to its top (2).
 _SIDE_HEIGHTS = (0.0, 0.2, 0.45, 0.7, 0.9, 1.0, 1.25, 2.0)
 _SIDE_LIGHT = (0.55, 0.68, 0.80, 0.92, 1.10, 0.97, 0.90, 1.02)
-_BANDS = 9
+_BANDS = 8
+
+#: Strips that cover less, in twice their pixels, are left out.
+_SMALLEST = 0.5
 
 #: With a yaw beyond this, in radians, one end is turned away for certain.
 _EDGE_ON = 0.3
@@ -47,7 +50,9 @@ class Face(NamedTuple):
 
 def flat(polygon: Points, z: float, paint: Colour, alpha: float = 1.0) -> Face:
     """A polygon (m, 2) standing in the plane ``z``."""
-    return Face(np.column_stack([polygon, np.full(len(polygon), z)]), paint, alpha)
+    points = np.empty((len(polygon), 3))
+    points[:, :2], points[:, 2] = polygon, z
+    return Face(points, paint, alpha)
 
 
 @dataclass
@@ -68,7 +73,8 @@ class Solid:
 
     def __post_init__(self) -> None:
         self._on_side: list[tuple[Points, Colour, float]] = []
-        self._ends: list[tuple[bool, Span, Span, Colour, float]] = []
+        self._fronts: list[tuple[Span, Span, Colour, float]] = []
+        self._rears: list[tuple[Span, Span, Colour, float]] = []
         self._tops: list[Face] = []
         self.low, self.top = self.profile[:, 1].min(), self.profile[:, 1].max()
         self.back, self.front = self.profile[:, 0].min(), self.profile[:, 0].max()
@@ -92,7 +98,8 @@ class Solid:
         alpha: float = 1.0,
     ) -> None:
         """Put a panel on the front or the rear, ``across`` in shares of the half width."""
-        self._ends.append((front, across, heights, paint, alpha))
+        panels = self._fronts if front else self._rears
+        panels.append(((min(across), max(across)), heights, paint, alpha))
 
     def above(self, x0: float, x1: float, inset: float, paint: Colour) -> None:
         """Put a panel on the upper surface from x0 to x1."""
@@ -107,40 +114,47 @@ class Solid:
         return [*self._hull(camera), *self._flank(), *self._end_panels(camera), *self._tops]
 
     def _end_panels(self, camera: Camera) -> list[Face]:
-        """The panels of the end that is turned to the camera."""
-        faces = []
-        for front, across, heights, paint, alpha in self._ends:
-            if camera.yaw * (1 if front else -1) > _EDGE_ON:
-                continue
-            y = np.linspace(*heights, 4)
-            x = reach(self.profile, 1, y, front) + (0.005 if front else -0.005)
-            half = self.half(x, y)
-            left = np.column_stack([x, y, across[0] * half])
-            right = np.column_stack([x, y, across[1] * half])
-            around = np.concatenate([left, right[::-1]])
-            # Counter-clockwise from outside; across runs the other way on the rear.
-            if front != (across[0] < across[1]):
-                around = around[::-1]
-            faces.append(Face(around, paint, alpha, facing=True))
-        return faces
+        """The panels of the ends that are turned to the camera."""
+        return [
+            face
+            for front, panels in ((True, self._fronts), (False, self._rears))
+            if panels and camera.yaw * (1 if front else -1) < _EDGE_ON
+            for face in self._at_end(front, panels)
+        ]
+
+    def _at_end(self, front: bool, panels: list[tuple[Span, Span, Colour, float]]) -> list[Face]:
+        """Lay panels on the front or the rear: up their one edge and down the other."""
+        steps = np.linspace(0, 1, 4)
+        levels = np.array([heights for _, heights, _, _ in panels])
+        y = levels[:, :1] * (1 - steps) + levels[:, 1:] * steps
+        x = reach(self.profile, 1, y.ravel(), front).reshape(y.shape)
+        half = self.half(x, y)
+        across = np.array([across for across, _, _, _ in panels])
+        if not front:  # There, across runs the other way when seen from outside.
+            across = -across
+        edges = [np.stack([x, y, share[:, None] * half], -1) for share in across.T]
+        around = np.concatenate([edges[0], edges[1][:, ::-1]], 1)
+        return [
+            Face(points, paint, alpha, facing=True)
+            for points, (_, _, paint, alpha) in zip(around, panels, strict=True)
+        ]
 
     def _hull(self, camera: Camera) -> list[Face]:
-        """Front, top and rear: one strip across for each edge of the profile."""
+        """Front, top and rear: one strip across for each edge of the profile that is seen."""
         half = self.half(*self.profile.T)
         near, far = np.column_stack([self.profile, half]), np.column_stack([self.profile, -half])
         strips = np.stack([near, far, following(far), following(near)], 1)
-        along = following(self.profile) - self.profile
-        length = np.linalg.norm(along, axis=1) + 1e-9
-        normal = np.column_stack([along[:, 1], -along[:, 0]]) / length[:, None]
+        x, y = np.moveaxis(camera.project(strips), -1, 0)
+        seen = (x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(1) < -_SMALLEST
+        strips, along = strips[seen], (following(self.profile) - self.profile)[seen]
+        normal = np.column_stack([along[:, 1], -along[:, 0]])
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
         falling = np.clip(normal @ _LIGHT[:2], 0, None)
         light = _AMBIENT + (1 - _AMBIENT) * falling + self.gloss * falling**6
-        light = np.where(normal[:, 1] < -0.5, 0.3, light)
+        light = np.where(normal[:, 1] < -0.5, 0.3, light)[:, None]
+        paint = self.paint * light + 30 * (light > 1)
         order = np.argsort(camera.depth(strips.mean(1)), kind="stable")
-        return [
-            Face(strips[i], np.minimum(self.paint * light[i] + 30 * (light[i] > 1), 255), 1.0, True)
-            for i in order
-            if length[i] > 1e-6
-        ]
+        return [Face(strips[i], paint[i]) for i in order]
 
     def _flank(self) -> list[Face]:
         """The side that is seen: bands from dark to bright, and what was put on it."""
@@ -151,7 +165,7 @@ class Solid:
         pieces = []
         for height, light in zip(heights[:-1], lights, strict=True):
             above = clip(above, 1, height - 0.01)
-            pieces.append((above, np.minimum(self.paint * light, 255), 1.0))
+            pieces.append((above, self.paint * light, 1.0))
         pieces += self._on_side
         return self._at_side(pieces)
 
@@ -191,7 +205,7 @@ class Wheel:
         faces = self._tyre(z - self.width, z)
         faces.append(flat(ring(*hub, r * 0.96, r * 0.9), z, TYRE + 22))
         faces.append(flat(disc(*hub, rim), z, self.rim))
-        faces.append(flat(ring(*hub, rim, rim * 0.86), z, np.minimum(self.rim * 1.25, 255)))
+        faces.append(flat(ring(*hub, rim, rim * 0.86), z, self.rim * 1.25))
         # The gaps between the spokes are triangles, as many as spokes.
         middle = turn + np.arange(self.spokes)[:, None] * 2 * np.pi / self.spokes
         angle = middle + np.array([0.0, -0.62, 0.62]) * np.pi / self.spokes
@@ -232,17 +246,20 @@ class Vehicle:
         return faces + self.before
 
 
-def paint_faces(faces: Iterable[Face], camera: Camera) -> Iterator[tuple[list[float], Colour, int]]:
-    """Of every visible polygon, in order: pixels (x, y, x, y, ...), colour and alpha (0..255)."""
+def paint_faces(
+    faces: Iterable[Face], camera: Camera, light: Colour
+) -> Iterator[tuple[list[float], tuple[int, int, int, int]]]:
+    """Of every visible polygon, in order: pixels (x, y, x, y, ...), and RGBA in that light."""
     kept = [face for face in faces if len(face.points) > 2]
-    ends = np.cumsum([len(face.points) for face in kept]).tolist()
     pixels = camera.project(np.concatenate([face.points for face in kept]))
-    start = 0
-    for face, end in zip(kept, ends, strict=True):
+    lit = np.array([face.colour for face in kept]) * light
+    paints = np.clip(lit, 0, 255).astype(int).tolist()
+    end = 0
+    for face, (red, green, blue) in zip(kept, paints, strict=True):
+        start, end = end, end + len(face.points)
         points = pixels[start:end]
-        start = end
         if face.facing:
             x, y = points.T
             if x @ following(y) - y @ following(x) > 0:
                 continue
-        yield points.ravel().tolist(), face.colour, round(255 * face.alpha)
+        yield points.ravel().tolist(), (red, green, blue, round(255 * face.alpha))

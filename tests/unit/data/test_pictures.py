@@ -16,6 +16,9 @@ from PIL import Image
 
 from app.data.pictures import PictureError, Preprocess, check_header, digest, read_rgb
 
+# pytest sets aside the filter of the module itself.
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+
 PLAIN = Preprocess(resize=32, size=32, interpolation="bilinear")
 RED, GREEN, BLUE = (200, 30, 40), (30, 180, 60), (20, 60, 190)
 

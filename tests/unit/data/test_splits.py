@@ -168,7 +168,7 @@ def test_contradictory_splits_are_refused() -> None:
     digests, split = contents(1, 2, 1), np.array(["train", "", "test"])
     with pytest.raises(SuresetError) as error:
         assign(digests, None, split, 0, images=["a.jpg", "b.jpg", "c.jpg"])
-    assert "1 pictures are copies" in str(error.value)
+    assert "1 of 3 pictures are copies" in str(error.value)
     assert "a.jpg in train, c.jpg in test" in str(error.value)
     with pytest.raises(SuresetError, match="row 0 in train, row 1 in calib"):
         assign(contents(1, 2), np.array(["g", "g"]), np.array(["train", "calib"]), 0)
