@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,12 @@ class Classifier:
         self._sizes = {task: len(names) for task, names in self.classes.items()}
         self._heads = Heads.load(path / "heads.safetensors", self._sizes, facts["temperatures"])
         self._outliers = Outliers.load(path / "calibration" / "outliers.npz")
-        self._method = cache(
-            lambda score, taxonomy: Method.load(method_folder(path, score, taxonomy), self._sizes)
-        )
+        # All at once, so that a bundle in service needs nothing more of its folder.
+        self._methods = {
+            (score, taxonomy): Method.load(method_folder(path, score, taxonomy), self._sizes)
+            for score in self.scores
+            for taxonomy in self.taxonomies
+        }
         try:
             self._runtime = OpenVINORuntime(path, facts["runtime"]["precision"])
         except ValueError as error:
@@ -124,7 +126,7 @@ class Classifier:
         if taxonomy not in self.taxonomies:
             there = ", ".join(self.taxonomies)
             raise ValueError(f"taxonomy must be one of {there}, not {taxonomy!r}")
-        said = self._method(score, taxonomy).answer(reading.probs, alpha)
+        said = self._methods[score, taxonomy].answer(reading.probs, alpha)
         joint: Answer = {
             "sets": {t: self._names(t, s[0]) for t, s in said.joint_sets.items()},
             "size": int(said.joint_sizes[0]),
