@@ -23,7 +23,7 @@ from app.vision.features import FeatureCache
 from app.vision.runtimes import OpenVINORuntime
 
 _PICTURES = 400
-_ROUNDS = 5
+_ROUNDS = 3
 
 
 def bench(settings: Settings) -> None:
