@@ -38,8 +38,9 @@ class Encoder(nn.Module):
         self.network: Any = timm.create_model(backbone.name, pretrained=False)
         stored = torch.load(backbone.weights, map_location="cpu", weights_only=True)
         # The embedded weights spell the same tensors differently, in the same order.
-        names = self.network.state_dict().keys()
-        self.network.load_state_dict(dict(zip(names, stored.values(), strict=True)))
+        names, tensors = _weights(self.network.state_dict()), _weights(stored)
+        renamed = dict(zip(names, tensors.values(), strict=True))
+        self.network.load_state_dict({**self.network.state_dict(), **renamed})
         self.register_buffer("mean", 255 * torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(backbone.std).reshape(1, 3, 1, 1))
         self.eval().requires_grad_(False)
@@ -51,6 +52,11 @@ class Encoder(nn.Module):
         deviations = [stage.std((2, 3), correction=0) for stage in stages[:_DEVIATING_STAGES]]
         pooled = self.network.forward_head(last, pre_logits=True)
         return torch.cat([*means, *deviations, pooled], dim=1).float()
+
+
+def _weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without batch norm's counters, which only training needs; older files lack them."""
+    return {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
 
 
 def exported(backbone: Backbone, cache_dir: Path) -> Path:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
 import pytest
 import torch
+from torchvision import transforms
+from torchvision.models import resnet50
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from app.data.pictures import read_rgb
 from app.data.sample import write_sample
-from app.vision.backbones import EMBEDDED, find_backbone
+from app.vision.backbones import DOWNLOADS, EMBEDDED, find_backbone
 from app.vision.encoder import Encoder, exported
 from app.vision.runtimes import OpenVINORuntime, TorchRuntime
 
@@ -78,6 +82,33 @@ def test_the_weights_are_the_published_ones(case) -> None:
     """The embedded weights are those whose sha256 begins as their file's name says."""
     backbone = case[4]
     assert backbone.weights_sha256.startswith(backbone.weights.stem.rsplit("-", 1)[1])
+
+
+@pytest.mark.parametrize("with_counters", [True, False])
+def test_resnet50_is_torchvisions(tmp_path: Path, with_counters: bool) -> None:
+    """Its weights file fits, key for key, and the last stage is torchvision's own.
+
+    The published weights cannot be had everywhere, so these are drawn: what is tested is the path.
+    """
+    torch.manual_seed(0)
+    theirs = resnet50(weights=None).eval()
+    state = theirs.state_dict()
+    if not with_counters:
+        state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    path = DOWNLOADS["resnet50"].path(tmp_path)
+    path.parent.mkdir(parents=True)
+    torch.save(state, path)
+    backbone = find_backbone("resnet50", tmp_path)
+    assert backbone is not None
+    encoder = Encoder(backbone)
+    picture = torch.randint(0, 256, (1, 224, 224, 3), dtype=torch.uint8)
+    normalised = transforms.Normalize(backbone.mean, backbone.std)(
+        picture.permute(0, 3, 1, 2).float() / 255
+    )
+    with torch.inference_mode():
+        pooled = create_feature_extractor(theirs, ["flatten"])(normalised)["flatten"]
+        features = encoder(picture)
+    torch.testing.assert_close(features[:, -pooled.shape[1] :], pooled, rtol=1e-3, atol=1e-4)
 
 
 def test_a_precision_that_is_not_here_is_refused(case, monkeypatch: pytest.MonkeyPatch) -> None:
