@@ -55,7 +55,7 @@ class Encoder(nn.Module):
 
 
 def _weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without batch norm's counters, which only training needs; older files lack them."""
+    """A state dict without batch norm's counters: answering needs none, older files lack them."""
     return {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
 
 
