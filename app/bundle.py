@@ -1,7 +1,7 @@
 """A bundle: the folder that holds one trained, calibrated, exported model. Whole, or absent.
 
 It is written beside its place and renamed into it. ``bundle.json`` holds the sha256 of every other
-file and of its own facts, so one changed byte anywhere is noticed when it is opened.
+file and of its own facts, so a changed byte or fact is noticed when it is opened.
 """
 
 from __future__ import annotations
@@ -26,6 +26,21 @@ LATEST = "latest"
 Facts = dict[str, Any]
 
 
+def check_name(models_dir: Path, name: str) -> None:
+    """See to it, before any work is done, that a bundle of this name can be written.
+
+    Raises:
+        SuresetError: there is such a bundle, it is no name, or the folder cannot be written.
+    """
+    if Path(name).name != name or name.startswith(".") or name == LATEST or len(name) > 100:
+        raise SuresetError(f"a bundle cannot be called {name!r}: give --save-as a plain name.")
+    with writing("bundles", models_dir, "--models"):
+        models_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=models_dir).close()
+    if (models_dir / name).exists():
+        raise SuresetError(f"there is a bundle {models_dir / name}: name another with --save-as.")
+
+
 @contextmanager
 def new_bundle(models_dir: Path, name: str, facts: Facts) -> Iterator[Path]:
     """Yield an empty folder to fill; afterwards it is the bundle ``name``, and the latest.
@@ -35,11 +50,8 @@ def new_bundle(models_dir: Path, name: str, facts: Facts) -> Iterator[Path]:
     Raises:
         SuresetError: there is such a bundle, or the folder cannot be written (a full disk).
     """
+    check_name(models_dir, name)
     place = models_dir / name
-    if place.name != name or name == LATEST:
-        raise SuresetError(f"a bundle cannot be called {name!r}: give --save-as a plain name.")
-    if place.exists():
-        raise SuresetError(f"there is a bundle {place}: name another with --save-as.")
     beside = None
     try:
         with writing(f"the bundle {name}", models_dir, "--models"):
@@ -56,9 +68,9 @@ def new_bundle(models_dir: Path, name: str, facts: Facts) -> Iterator[Path]:
 
 
 def _seal(folder: Path, facts: Facts) -> None:
+    for path in folder.rglob("*"):  # Whoever serves may be another user than who trained.
+        path.chmod(0o755 if path.is_dir() else 0o644)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    for file in files:
-        file.chmod(0o644)  # Whoever serves may be another user than who trained.
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     whole = {"schema": SCHEMA, **facts, "files": hashes}
     whole["sha256"] = _digest(whole)
@@ -66,6 +78,7 @@ def _seal(folder: Path, facts: Facts) -> None:
         json.dump(whole, written, indent=1, ensure_ascii=False)
         written.flush()
         os.fsync(written.fileno())
+    (folder / "bundle.json").chmod(0o644)
 
 
 def _digest(facts: Facts) -> str:
@@ -73,7 +86,7 @@ def _digest(facts: Facts) -> str:
 
 
 def _point_latest_at(place: Path) -> None:
-    link = place.parent / f".{LATEST}-{os.getpid()}"
+    link = place.parent / f".{LATEST}-{place.name}"
     link.unlink(missing_ok=True)
     link.symlink_to(place.name)
     os.replace(link, place.parent / LATEST)
@@ -120,7 +133,7 @@ def open_bundle(path: Path) -> Facts:
                 f"the bundle {path} has schema {facts['schema']}, this Sureset reads {SCHEMA}: "
                 "train again, or use the version that wrote it."
             )
-    except (ValueError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
         raise SuresetError(f"the bundle {path} has no readable bundle.json: {again}") from error
     if _digest(facts) != written:
         raise SuresetError(f"the bundle {path} is damaged, bundle.json was changed: {again}")

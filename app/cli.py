@@ -7,7 +7,9 @@ torch.
 from __future__ import annotations
 
 import inspect
+import io
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +31,7 @@ cli = typer.Typer(
 
 _DATA = ("data_dir", "layout")
 _BUNDLE = ("models_dir", "model", "cache_dir")
-_METHOD = ("alpha", "head", "space", "score", "taxonomy", "seed")
+_METHOD = ("alpha", "head", "space", "score", "taxonomy")
 _SERVER = ("models_dir", "model", "static_dir", "address", "port")
 
 
@@ -69,7 +71,7 @@ def prefetch(settings: Settings) -> None:
     prefetch(settings)
 
 
-@command(*_DATA, "models_dir", "save_as", "cache_dir", "logs_dir", "backbone", *_METHOD)
+@command(*_DATA, "models_dir", "save_as", "cache_dir", "logs_dir", "backbone", *_METHOD, "seed")
 def train(settings: Settings) -> None:
     """The whole run, from a folder of pictures to a bundle."""
     from app.pipeline.train import train
@@ -93,7 +95,7 @@ def evaluate(settings: Settings) -> None:
     evaluate(settings)
 
 
-@command(*_DATA, *_BUNDLE, "alpha", "seed")
+@command(*_DATA, *_BUNDLE, "logs_dir")
 def experiments(settings: Settings) -> None:
     """Compare every head, space, score and taxonomy on a bundle's pictures."""
     from app.pipeline.experiments import experiments
@@ -148,6 +150,11 @@ def main() -> None:
     if not arguments or (arguments[0].startswith("-") and arguments[0] != "--help"):
         name = "train" if "--train" in arguments else "serve"
         arguments = [name, *(a for a in arguments if a != "--train")]
+    # Told to stop, leave nothing half-written: what cleans up runs as it does after an error.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         cli(arguments, prog_name="python -m app")
     except SuresetError as error:

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     space: Space = Field("taskwise", description="label space that is calibrated")
     score: Score = Field("hinge", description="nonconformity score")
     taxonomy: Taxonomy = Field("task", description="which scores share one threshold")
-    seed: int = Field(0, ge=0, description="seed of splits, fitting and clustering")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of splits, fitting and clustering")
 
     address: str = Field("127.0.0.1", description="address the server listens on")
     port: int = Field(7860, ge=0, le=65535, description="port the server listens on")

@@ -45,11 +45,11 @@ class Answers:
     combinations: Bools | None = None
 
     @property
-    def joint_sizes(self) -> Ints:
-        """The number of combinations in the joint sets, (m,)."""
+    def joint_sizes(self) -> Floats:
+        """The number of combinations in the joint sets, (m,); float, for it may be enormous."""
         if self.combinations is not None:
-            return self.combinations.sum(axis=1)
-        return np.prod([s.sum(axis=1) for s in self.joint_sets.values()], axis=0)
+            return self.combinations.sum(axis=1, dtype=np.float64)
+        return np.prod([s.sum(axis=1) for s in self.joint_sets.values()], axis=0, dtype=np.float64)
 
     def measure(self, labels: Mapping[str, Ints], alpha: float) -> dict[str, Metrics]:
         """Metrics of each task and, under ``JOINT``, of all at once; -1 is an unknown label."""
@@ -65,18 +65,19 @@ class Answers:
                 alpha=alpha,
             )
         classes = {task: sets.shape[1] for task, sets in self.sets.items()}
-        numbers = joint_labels(labels, classes)
-        known = np.flatnonzero(numbers >= 0)
+        known = np.flatnonzero(np.all([labels[task] >= 0 for task in classes], axis=0))
         truths = {task: labels[task][known] for task in classes}
+        # Only combinations that occur are numbered: there may be too many to number them all.
+        _, occurring = np.unique(np.stack(list(truths.values())), axis=1, return_inverse=True)
         if self.combinations is not None:
-            covered = self.combinations[known, numbers[known]]
+            covered = self.combinations[known, joint_labels(truths, classes)]
         else:
             covered = np.all([self.joint_sets[t][known, truths[t]] for t in classes], axis=0)
         results[JOINT] = measure(
             correct=np.all([self.joint_top[t][known] == truths[t] for t in classes], axis=0),
             covered=covered,
             sizes=self.joint_sizes[known],
-            truth=numbers[known],
+            truth=occurring.ravel(),
             alpha=alpha,
         )
         return results

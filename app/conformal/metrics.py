@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Metrics:
 def measure(
     correct: NDArray[np.bool_],
     covered: NDArray[np.bool_],
-    sizes: NDArray[np.int64],
+    sizes: NDArray[np.number[Any]],
     truth: NDArray[np.int64],
     alpha: float,
 ) -> Metrics:

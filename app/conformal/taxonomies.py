@@ -5,7 +5,10 @@ group calibrates that group, so coverage holds within each: on average over task
 each task (``task``), in each class (``class``), in each cluster of similar classes (``cluster``
 over all tasks, ``task_cluster`` within each).
 
-``global`` pools several scores of one picture, which depend on each other: its coverage is the
+Two groups are weaker. Classes too rare to be clustered share the pooled threshold (Ding et al.
+2023), which is valid for them only as far as they score like the others: where rare classes are
+harder, they, and with them their whole task, may be covered less than promised. And a group over
+several tasks pools several scores of one picture, which depend on each other: its coverage is the
 mean over tasks and may fall short by at most (tasks - 1) / (number of scores).
 """
 

@@ -63,6 +63,12 @@ def assign(
     return np.where(given != "", given, _follow(tie, split, given, images))
 
 
+def ties(digests: Digests, group: Names | None) -> NDArray[np.int64]:
+    """The tie of each picture, (n,) numbered from 0: one group or one content share a tie."""
+    names = np.zeros(len(digests), "<U1") if group is None else np.asarray(group)
+    return _ties(np.ascontiguousarray(digests), names)[0]
+
+
 def _ties(digests: Digests, group: Names) -> tuple[NDArray[np.int64], Digests]:
     """The tie that each row belongs to (n,), and each tie's key (ties, 16).
 

@@ -9,18 +9,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bundle import Facts, find_bundle, new_bundle, open_bundle
+from app.bundle import Facts, check_name, find_bundle, new_bundle, open_bundle
 from app.conformal import SCORES, TAXONOMIES
 from app.conformal.method import Method
 from app.conformal.outliers import Outliers
 from app.pipeline.evaluate import evaluate_into, print_table
-from app.pipeline.pictures import Pictures
+from app.pipeline.loading import load_heads
+from app.pipeline.pictures import Pictures, check_held_out, check_space
 from app.pipeline.predict import method_folder
-from app.pipeline.reuse import as_trained, encode_for_bundle, load_heads
+from app.pipeline.reuse import FITTED, as_trained, encode_for_bundle
 from app.pipeline.stopwatch import Stopwatch
 from app.progress import progress, say
 from app.settings import Settings
 from app.vision.heads import Heads
+from app.vision.runtimes import OpenVINORuntime, best_precision
 
 
 def calibrate_into(
@@ -61,7 +63,8 @@ def calibrate_into(
     }
     facts["alpha"] = settings.alpha
     facts["calibrations"] = {"scores": list(SCORES), "taxonomies": list(TAXONOMIES)}
-    facts["splits"] = pictures.sizes()
+    used = {split: n for split, n in pictures.sizes().items() if n}
+    facts["splits"] = {**facts.get("splits", {}), **used}
 
 
 def calibrate(settings: Settings) -> Path:
@@ -74,16 +77,23 @@ def calibrate(settings: Settings) -> Path:
     old = find_bundle(settings.models_dir, settings.model)
     facts = open_bundle(old)
     settings = as_trained(settings, facts)
-    with watch("features"):
-        pictures, features = encode_for_bundle(settings, old, facts, "calib", "test")
+    name = settings.save_as or f"{facts['name'].split('+')[0]}+{datetime.now():%Y%m%d-%H%M%S}"
+    check_name(settings.models_dir, name)
     heads = load_heads(old, facts)
+    check_space(heads.classes, settings)
+    with watch("features"):
+        # In the bundle's precision where this machine has it, else in the one it has.
+        precision = facts["runtime"]["precision"]
+        runtime = OpenVINORuntime(old, best_precision() if precision == "bf16" else precision)
+        facts["runtime"] = {"name": runtime.name, "precision": runtime.precision}
+        pictures, features = encode_for_bundle(settings, old, facts, runtime, "calib", "test")
+        check_held_out(pictures, settings.alpha)
     reference = Outliers.load(old / "calibration" / "outliers.npz").reference
 
-    name = settings.save_as or f"{facts['name'].split('+')[0]}+{datetime.now():%Y%m%d-%H%M%S}"
     facts |= {"name": name, "calibrated_from": facts["name"]}
     with new_bundle(settings.models_dir, name, facts) as folder:
         with watch("export"):
-            for file in ("heads.safetensors", "encoder.xml", "encoder.bin", "encoder.onnx"):
+            for file in (FITTED, "heads.safetensors", "encoder.xml", "encoder.bin", "encoder.onnx"):
                 shutil.copy(old / file, folder)
         with watch("calibrate"):
             calibrate_into(folder, facts, settings, heads, reference, pictures, features)

@@ -85,8 +85,10 @@ def _bundles(settings: Settings) -> Iterator[str]:
 
 
 def _port(settings: Settings) -> Iterator[str]:
-    with socket.socket() as probe:
-        if probe.connect_ex((settings.address, settings.port)) == 0:
-            yield f"-> port {settings.port} is in use: serve on another with --port"
-        else:
-            yield f"port {settings.port}: free"
+    try:
+        socket.create_connection((settings.address, settings.port), timeout=2).close()
+        yield f"-> port {settings.port} is in use: serve on another with --port"
+    except socket.gaierror:
+        yield f"-> this machine has no address {settings.address}: serve on another with --address"
+    except OSError:
+        yield f"port {settings.port}: free"

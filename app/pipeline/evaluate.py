@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.table import Table
 
 from app.bundle import Facts, find_bundle, open_bundle
 from app.conformal.method import Method
 from app.conformal.metrics import Metrics
 from app.conformal.spaces import JOINT
+from app.pipeline.loading import load_heads, serving_runtime
 from app.pipeline.pictures import Pictures
 from app.pipeline.predict import method_folder
-from app.pipeline.reuse import as_trained, encode_for_bundle, load_heads
+from app.pipeline.reuse import as_trained, encode_for_bundle
 from app.pipeline.stopwatch import Stopwatch
 from app.progress import console
 from app.report.page import write_report
@@ -61,10 +63,11 @@ def evaluate_into(
         results = answers.measure(pictures.labels(rows), settings.alpha)
         facts["examples"] = _copy_examples(pictures.take(rows), folder / "examples")
         skipped = "".join(f"{image}\t{why}\n" for image, why in pictures.skipped.items())
-        (folder / "skipped.tsv").write_text(skipped)
+        (folder / "skipped.tsv").write_bytes(skipped.encode("utf-8", "backslashreplace"))
         write_report(folder / "report.html", facts, results, method, probs, pictures.labels(rows))
     metrics = as_json(results, settings.alpha, facts["method"], watch.seconds())
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False))
+    text = json.dumps(metrics, indent=1, ensure_ascii=False)
+    (folder / "metrics.json").write_text(text, encoding="utf-8")
     return results
 
 
@@ -79,7 +82,8 @@ def evaluate(settings: Settings) -> None:
     facts = open_bundle(path)
     settings = as_trained(settings, facts)
     with watch("features"):
-        pictures, features = encode_for_bundle(settings, path, facts, "test")
+        runtime = serving_runtime(path, facts)
+        pictures, features = encode_for_bundle(settings, path, facts, runtime, "test")
     heads = load_heads(path, facts)
     with watch("evaluate"):
         probs = heads.probabilities(features, settings.head, settings.space)
@@ -115,7 +119,7 @@ def print_table(results: Results, alpha: float) -> None:
     for task, m in results.items():
         low, high = m.coverage_ci
         table.add_row(
-            "all at once" if task == JOINT else task,
+            "all at once" if task == JOINT else escape(task),
             f"{m.accuracy:.3f}",
             f"{m.coverage:.3f}",
             f"{low:.3f}-{high:.3f}",

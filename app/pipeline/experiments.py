@@ -16,9 +16,13 @@ from app.bundle import find_bundle, open_bundle
 from app.conformal import SCORES, TAXONOMIES
 from app.conformal.method import Method
 from app.conformal.spaces import JOINT
-from app.pipeline.reuse import as_trained, encode_for_bundle, load_heads
+from app.data.splits import ties
+from app.disk import writing
+from app.pipeline.loading import load_heads, serving_runtime
+from app.pipeline.reuse import as_trained, encode_for_bundle
 from app.progress import progress, say
 from app.settings import Settings
+from app.vision.heads import joint_is_feasible
 
 _DIVISIONS = 5
 _ALPHAS = (0.05, 0.1, 0.2)
@@ -34,20 +38,25 @@ def experiments(settings: Settings) -> Path:
     path = find_bundle(settings.models_dir, settings.model)
     facts = open_bundle(path)
     settings = as_trained(settings, facts)
-    pictures, features = encode_for_bundle(settings, path, facts, "calib", "test")
+    runtime = serving_runtime(path, facts)
+    pictures, features = encode_for_bundle(settings, path, facts, runtime, "calib", "test")
     heads = load_heads(path, facts)
     labels = pictures.manifest.labels
-    calib_size = len(pictures.rows("calib"))
+    calib_share = len(pictures.rows("calib")) / len(features)
+    tie = ties(pictures.digests, pictures.manifest.group)
 
-    combinations = list(product(heads.weights, ("taskwise", JOINT)))
+    spaces = ("taskwise", JOINT) if joint_is_feasible(heads.classes) else ("taskwise",)
+    combinations = list(product(heads.weights, spaces))
     rows = []
     total = _DIVISIONS * len(combinations) * len(SCORES) * len(TAXONOMIES)
     with progress("experiments", total, "methods") as advance:
         for head, space in combinations:
             probs = heads.probabilities(features, head, space)
             for division, score, taxonomy in product(range(_DIVISIONS), SCORES, TAXONOMIES):
-                order = np.random.default_rng([settings.seed, division]).permutation(len(features))
-                calib, test = order[:calib_size], order[calib_size:]
+                # Pictures of one group, and copies, go to one side together.
+                draw = np.random.default_rng([settings.seed, division]).random(tie.max() + 1)
+                in_calib = draw[tie] < calib_share
+                calib, test = np.flatnonzero(in_calib), np.flatnonzero(~in_calib)
                 method = Method.calibrate(
                     {name: p[calib] for name, p in probs.items()},
                     {task: values[calib] for task, values in labels.items()},
@@ -70,8 +79,9 @@ def experiments(settings: Settings) -> Path:
     matrix = table.groupby(_KEY, sort=False)[measures].agg(["mean", "std"]).round(4)
     matrix.columns = ["_".join(column) for column in matrix.columns]
     folder = settings.logs_dir / "experiments" / path.name
-    folder.mkdir(parents=True, exist_ok=True)
-    matrix.reset_index().to_csv(folder / "matrix.csv", index=False)
-    matrix.reset_index().to_html(folder / "matrix.html", index=False)
+    with writing("the matrix", folder, "--logs"):
+        folder.mkdir(parents=True, exist_ok=True)
+        matrix.reset_index().to_csv(folder / "matrix.csv", index=False)
+        matrix.reset_index().to_html(folder / "matrix.html", index=False)
     say(f"{len(matrix)} rows, means over {_DIVISIONS} divisions: {folder / 'matrix.csv'}")
     return folder

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.conformal.checks import as_alpha
+from app.conformal.spaces import JOINT
 from app.data.layouts import read_manifest
 from app.data.manifest import SPLITS, Manifest
 from app.data.scan import scan
@@ -18,6 +19,7 @@ from app.errors import SuresetError
 from app.progress import say
 from app.settings import Settings
 from app.vision.features import FeatureCache
+from app.vision.heads import joint_is_feasible
 
 Rows = NDArray[np.int64]
 
@@ -106,6 +108,10 @@ def extract(
     readable = pictures.without(unreadable)
     rows = np.array(sorted(found.keys() - unreadable.keys()), np.int64)
     chosen = readable.rows(*cache_of)
+    for split in cache_of:
+        if len(readable.rows(split)) == 0:
+            root = pictures.manifest.root
+            raise SuresetError(f"the {split} split of {root} holds no picture: add some.")
     return readable.take(chosen), np.stack([found[i] for i in rows.tolist()])
 
 
@@ -115,7 +121,16 @@ def find_pictures(settings: Settings) -> Pictures:
     Raises:
         SuresetError: the folder holds nothing that can be learnt from; it says why.
     """
-    manifest = read_manifest(settings.data_dir, settings.layout)
+    try:
+        manifest = read_manifest(settings.data_dir, settings.layout)
+    except OSError as error:
+        raise SuresetError(
+            f"{error.filename} cannot be read ({error.strerror}): give this user the right to."
+        ) from error
+    if JOINT in manifest.classes:
+        raise SuresetError(
+            f"a task cannot be called {JOINT}, which means all tasks at once: rename its column."
+        )
     tasks = ", ".join(f"{task} ({len(names)})" for task, names in manifest.classes.items())
     say(f"{settings.data_dir}: {len(manifest)} pictures, layout {manifest.layout}, tasks {tasks}")
     seen = scan(manifest)
@@ -126,25 +141,50 @@ def find_pictures(settings: Settings) -> Pictures:
     return replace(found, split=split)
 
 
-def check_splits(pictures: Pictures, alpha: float) -> None:
-    """See to it that every split can do its part.
+def check_training(pictures: Pictures) -> None:
+    """See to it that there is something to learn.
 
     Raises:
-        SuresetError: a split is too small for alpha, or holds one class of a task.
+        SuresetError: the training split holds one class of a task, or validation none.
+    """
+    for task, labels in pictures.manifest.labels.items():
+        for split, least in (("train", 2), ("valid", 1)):
+            known = labels[pictures.rows(split)]
+            if len(np.unique(known[known >= 0])) < least:
+                raise SuresetError(
+                    f"the {split} split holds fewer than {least} classes of {task}: "
+                    "add labelled pictures."
+                )
+
+
+def check_space(classes: Mapping[str, int], settings: Settings) -> None:
+    """See to it that one softmax over all combinations is feasible where it is asked for.
+
+    Raises:
+        SuresetError: there are too many combinations.
+    """
+    if JOINT in (settings.head, settings.space) and not joint_is_feasible(classes):
+        raise SuresetError(
+            "the tasks have too many combinations of classes for one softmax over all of them: "
+            "use --head taskwise --space taskwise."
+        )
+
+
+def check_held_out(pictures: Pictures, alpha: float) -> None:
+    """See to it that there is enough to calibrate and test on.
+
+    Raises:
+        SuresetError: the calibration split is too small for alpha, or the test split is empty.
     """
     # The threshold is finite when ceil((n + 1)(1 - alpha)) <= n; half of the calibration pictures
     # calibrate the sets of all tasks at once.
-    needed = {"calib": 2 * (math.ceil(1 / as_alpha(alpha)) - 1), "valid": 1, "test": 1}
-    for task, labels in pictures.manifest.labels.items():
-        known = {split: labels[pictures.rows(split)] for split in SPLITS}
-        known = {split: values[values >= 0] for split, values in known.items()}
-        if len(np.unique(known["train"])) < 2:
+    needed = {"calib": 2 * (math.ceil(1 / as_alpha(alpha)) - 1), "test": 1}
+    # That a picture is labelled for all tasks implies that it is for each.
+    complete = np.all([labels >= 0 for labels in pictures.manifest.labels.values()], axis=0)
+    for split, least in needed.items():
+        count = int(complete[pictures.rows(split)].sum())
+        if count < least:
             raise SuresetError(
-                f"the training split holds fewer than two classes of {task}: add labelled pictures."
+                f"the {split} split holds {count} pictures that are labelled for every task, "
+                f"and alpha {alpha} needs {least}: add pictures, or accept a larger --alpha."
             )
-        for split, least in needed.items():
-            if len(known[split]) < least:
-                raise SuresetError(
-                    f"the {split} split holds {len(known[split])} pictures with a label for {task} "
-                    f"and alpha {alpha} needs {least}: add pictures, or accept a larger --alpha."
-                )

@@ -18,9 +18,8 @@ from app.conformal.method import Method
 from app.conformal.outliers import Outliers
 from app.data.pictures import PictureError, Preprocess, read_rgb
 from app.errors import SuresetError
+from app.pipeline.loading import load_heads, serving_runtime
 from app.settings import Settings
-from app.vision.heads import Heads
-from app.vision.runtimes import OpenVINORuntime
 
 Answer = dict[str, Any]
 
@@ -44,14 +43,16 @@ class Classifier:
     def __init__(self, path: Path, facts: Facts) -> None:
         self.path = path
         self.facts = facts
-        self.metrics: dict[str, Any] = json.loads((path / "metrics.json").read_text())
+        self.metrics: dict[str, Any] = json.loads(
+            (path / "metrics.json").read_text(encoding="utf-8")
+        )
         self.classes: dict[str, list[str]] = facts["tasks"]
         self.examples = [path / "examples" / name for name in facts["examples"]]
         self.scores: list[str] = facts["calibrations"]["scores"]
         self.taxonomies: list[str] = facts["calibrations"]["taxonomies"]
         self._preprocess = Preprocess(**facts["preprocess"])
         self._sizes = {task: len(names) for task, names in self.classes.items()}
-        self._heads = Heads.load(path / "heads.safetensors", self._sizes, facts["temperatures"])
+        self._heads = load_heads(path, facts)
         self._outliers = Outliers.load(path / "calibration" / "outliers.npz")
         # All at once, so that a bundle in service needs nothing more of its folder.
         self._methods = {
@@ -59,13 +60,7 @@ class Classifier:
             for score in self.scores
             for taxonomy in self.taxonomies
         }
-        try:
-            self._runtime = OpenVINORuntime(path, facts["runtime"]["precision"])
-        except ValueError as error:
-            raise SuresetError(
-                f"the bundle {path} was calibrated in {facts['runtime']['precision']} and "
-                f"{error}: its guarantee would not hold here, so calibrate again on this machine."
-            ) from error
+        self._runtime = serving_runtime(path, facts)
         self._one_at_a_time = threading.Lock()
 
     @classmethod

@@ -1,20 +1,24 @@
-"""Work with what a bundle already holds: its network on labelled pictures, and its heads."""
+"""Labelled pictures as a bundle sees them: its tasks, its splits, its network."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.bundle import Facts
+from app.data.manifest import Manifest
 from app.data.pictures import Preprocess
 from app.errors import SuresetError
 from app.pipeline.pictures import Pictures, extract, find_pictures
 from app.settings import Settings
 from app.vision.features import FeatureCache
-from app.vision.heads import Heads
 from app.vision.runtimes import OpenVINORuntime
+
+#: In a bundle, the digests of the pictures that its heads were fitted on, uint8 (n, 16).
+FITTED = "fitted.npy"
 
 
 def as_trained(settings: Settings, facts: Facts) -> Settings:
@@ -25,30 +29,52 @@ def as_trained(settings: Settings, facts: Facts) -> Settings:
 
 
 def encode_for_bundle(
-    settings: Settings, bundle: Path, facts: Facts, *splits: str
+    settings: Settings, bundle: Path, facts: Facts, runtime: OpenVINORuntime, *splits: str
 ) -> tuple[Pictures, NDArray[np.float32]]:
     """Some splits of the data folder, labelled as the bundle's tasks, with the bundle's features.
 
     Raises:
-        SuresetError: the folder has other tasks or classes, or a split is empty.
+        SuresetError: the folder has other tasks or classes, pictures that trained the bundle, or
+            a split without pictures.
     """
     pictures = find_pictures(settings)  # As split in training: ``as_trained`` set the seed.
-    if pictures.manifest.classes != facts["tasks"]:
-        raise SuresetError(
-            f"the tasks or classes of {settings.data_dir} are not those the bundle {bundle.name} "
-            "was trained on: give the folder with the same ones by --data."
-        )
-    for split in splits:
-        if len(pictures.rows(split)) == 0:
-            raise SuresetError(f"the {split} split of {settings.data_dir} is empty: add pictures.")
-    runtime = OpenVINORuntime(bundle, facts["runtime"]["precision"])
+    pictures = replace(pictures, manifest=_as_coded(pictures.manifest, facts["tasks"], bundle))
+    _refuse_fitted(pictures.take(pictures.rows(*splits)), bundle)
     preprocess = Preprocess(**facts["preprocess"])
     encoder = facts["backbone"]["encoder"]
     cache = FeatureCache(settings.cache_dir, encoder, runtime, preprocess)
     return extract(pictures, dict.fromkeys(splits, cache))
 
 
-def load_heads(bundle: Path, facts: Facts) -> Heads:
-    """The bundle's trained heads."""
-    classes = {task: len(names) for task, names in facts["tasks"].items()}
-    return Heads.load(bundle / "heads.safetensors", classes, facts["temperatures"])
+def _as_coded(manifest: Manifest, tasks: dict[str, list[str]], bundle: Path) -> Manifest:
+    """The manifest with the classes and codes of the bundle; it may lack some of its classes."""
+    unknown = [
+        f"{task} {name}"
+        for task, names in manifest.classes.items()
+        for name in names
+        if name not in tasks.get(task, [])
+    ]
+    if unknown or set(manifest.classes) != set(tasks):
+        raise SuresetError(
+            f"the tasks or classes of {manifest.root} are not those the bundle {bundle.name} was "
+            f"trained on{' (' + ', '.join(unknown[:3]) + ')' if unknown else ''}: "
+            "give a folder with the same ones by --data."
+        )
+    labels = {}
+    for task, names in tasks.items():
+        # The code -1, unknown, picks the last.
+        codes = np.array([*map(names.index, manifest.classes[task]), -1])
+        labels[task] = codes[manifest.labels[task]]
+    return replace(manifest, classes=tasks, labels=labels)
+
+
+def _refuse_fitted(pictures: Pictures, bundle: Path) -> None:
+    """A guarantee from pictures that the heads were fitted on would be none."""
+    fitted = set(map(bytes, np.load(bundle / FITTED, allow_pickle=False)))
+    again = sum(bytes(digest) in fitted for digest in pictures.digests)
+    if again:
+        raise SuresetError(
+            f"{again} of the {len(pictures.digests)} held-out pictures of {pictures.manifest.root} "
+            f"were used to train the bundle {bundle.name}: give it others, or the splits and "
+            "groups it was trained with."
+        )

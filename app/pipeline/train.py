@@ -9,14 +9,22 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from app import __version__
-from app.bundle import Facts, new_bundle
-from app.conformal.spaces import JOINT
+from app.bundle import Facts, check_name, new_bundle
 from app.disk import writing
 from app.errors import SuresetError
 from app.pipeline.calibrate import calibrate_into
 from app.pipeline.evaluate import evaluate_into, print_table
-from app.pipeline.pictures import check_splits, extract, find_pictures
+from app.pipeline.pictures import (
+    check_held_out,
+    check_space,
+    check_training,
+    extract,
+    find_pictures,
+)
+from app.pipeline.reuse import FITTED
 from app.pipeline.stopwatch import Stopwatch
 from app.progress import say
 from app.settings import Settings
@@ -34,21 +42,19 @@ def train(settings: Settings) -> Path:
         SuresetError: the pictures, the weights or the disk do not allow it; it says what to do.
     """
     watch = Stopwatch()
+    name = settings.save_as or datetime.now().strftime("%Y%m%d-%H%M%S")
     pictures = find_pictures(settings)
-    check_splits(pictures, settings.alpha)
+    check_training(pictures)
+    check_held_out(pictures, settings.alpha)
+    check_name(settings.models_dir, name)
     say("splits: " + ", ".join(f"{split} {n}" for split, n in pictures.sizes().items()))
     classes = {task: len(names) for task, names in pictures.manifest.classes.items()}
+    check_space(classes, settings)
 
     # Torch and timm take seconds to load: only once there is something to train on.
     from app.vision.encoder import exported
     from app.vision.fitting import fit_heads
-    from app.vision.heads import joint_is_feasible
 
-    if JOINT in (settings.head, settings.space) and not joint_is_feasible(classes):
-        raise SuresetError(
-            "the tasks have too many combinations of classes for one softmax over all of them: "
-            "use --head taskwise --space taskwise."
-        )
     backbone = choose_backbone(settings)
     with watch("export"):
         encoder = exported(backbone, settings.cache_dir)
@@ -66,7 +72,7 @@ def train(settings: Settings) -> Path:
         )
         caches = {"train": seen, "valid": seen, "calib": held_out, "test": held_out}
         pictures, features = extract(pictures, caches)
-        check_splits(pictures, settings.alpha)  # Some may have broken off when they were decoded.
+        check_held_out(pictures, settings.alpha)  # Some may have broken off when decoded.
 
     with watch("fit"), writing("the training log", settings.logs_dir, "--logs"):
         training, validation = (
@@ -75,7 +81,6 @@ def train(settings: Settings) -> Path:
         )
         heads = fit_heads(training, validation, classes, settings.seed, settings.logs_dir)
 
-    name = settings.save_as or datetime.now().strftime("%Y%m%d-%H%M%S")
     facts: Facts = {
         "name": name,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -98,6 +103,7 @@ def train(settings: Settings) -> Path:
     with new_bundle(settings.models_dir, name, facts) as folder:
         with watch("export"):
             heads.save(folder / "heads.safetensors")
+            np.save(folder / FITTED, pictures.digests[pictures.rows("train", "valid")])
             for file in encoder.iterdir():
                 shutil.copy(file, folder)
         with watch("calibrate"):

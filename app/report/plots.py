@@ -22,6 +22,7 @@ from app.conformal.metrics import clopper_pearson
 _COLOURS = ("#2456a6", "#c2571a", "#2f7d4f", "#8a3b8f", "#7a6a12", "#b03052")
 _STYLE: Any = {
     "font.size": 9,
+    "text.parse_math": False,  # A class may be called $5.
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10,

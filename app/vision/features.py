@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from app.data.pictures import PictureError, Preprocess, read_rgb
+from app.data.pictures import PictureError, Preprocess, digest, read_rgb
 from app.disk import writing
 from app.progress import progress
 from app.vision.runtimes import Features, Runtime
@@ -41,6 +42,7 @@ class FeatureCache:
             "runtime": runtime.name,
             "precision": runtime.precision,
             "preprocess": asdict(preprocess),
+            "versions": {name: version(name) for name in ("openvino", "pillow", "torch")},
         }
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = cache_dir / "features" / key
@@ -139,16 +141,22 @@ class FeatureCache:
     ) -> Iterator[tuple[bytes, NDArray[np.uint8] | PictureError]]:
         """Decode in threads (Pillow lets go of the lock), never far ahead of the network."""
 
-        def decode(path: Path) -> NDArray[np.uint8] | PictureError:
+        def decode(key: bytes, path: Path) -> NDArray[np.uint8] | PictureError:
             try:
-                return read_rgb(path, self._preprocess)
+                data = path.read_bytes()
+                # Otherwise another picture's features would stand under this digest for good.
+                if digest(data) != key:
+                    return PictureError("it changed while it was being read")
+                return read_rgb(data, self._preprocess)
             except PictureError as error:
                 return error
+            except OSError as error:
+                return PictureError(f"it cannot be opened: {error.strerror}")
 
         ahead: deque[tuple[bytes, Future[NDArray[np.uint8] | PictureError]]] = deque()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for key, path in missing.items():
-                ahead.append((key, pool.submit(decode, path)))
+                ahead.append((key, pool.submit(decode, key, path)))
                 if len(ahead) > 4 * self._runtime.batch:
                     first, future = ahead.popleft()
                     yield first, future.result()
@@ -161,7 +169,8 @@ class FeatureCache:
             beside = facts.with_suffix(".part")
             beside.write_text(json.dumps({**self._facts, "dimensions": features.shape[1]}))
             beside.rename(facts)
-        rows = len(self._places())
+        stored = self.folder / "digests.u8"
+        rows = stored.stat().st_size // 16 if stored.exists() else 0
         for name, data, width in (
             ("features.f32", features.tobytes(), 4 * features.shape[1]),
             ("digests.u8", b"".join(keys), 16),

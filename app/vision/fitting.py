@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytorch_lightning as pl
@@ -145,7 +146,6 @@ def _fit(
     """The head of the epoch with the best validation loss."""
     pl.seed_everything(seed, verbose=False)
     head = Head(training.tensors[0].shape[1], classes, kind)
-    best = ModelCheckpoint(monitor="valid_loss")
 
     # Whole batches are drawn at once: collating them picture by picture would take longer.
     def loader(data: TensorDataset, order: Sampler[int]) -> DataLoader[tuple[Tensor, ...]]:
@@ -156,7 +156,10 @@ def _fit(
         progress(f"fitting the {kind} head", _EPOCHS, "epochs") as advance,
         _quiet(),
         _one_thread(),
+        # Not among the logs, where a second run at once could take this run's for its own.
+        TemporaryDirectory() as folder,
     ):
+        best = ModelCheckpoint(folder, monitor="valid_loss")
         trainer = pl.Trainer(
             max_epochs=_EPOCHS,
             accelerator="auto",
@@ -174,7 +177,7 @@ def _fit(
             loader(training, RandomSampler(training)),
             loader(validation, SequentialSampler(validation)),
         )
-    stored = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        stored = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     head.load_state_dict(stored["state_dict"])
     return head.cpu()
 

@@ -73,3 +73,12 @@ def test_saved_and_loaded(case, tmp_path: Path) -> None:
     for task in CLASSES:
         assert (again.p_values[task] == first.p_values[task]).all()
         assert (again.joint_sets[task] == first.joint_sets[task]).all()
+
+
+def test_more_combinations_than_any_integer_holds() -> None:
+    classes = {f"t{i}": 10 for i in range(30)}
+    probs, labels = problem(np.random.default_rng(1), 80, classes)
+    method = Method.calibrate(probs, labels, classes, "hinge", "task", 0)
+    answers = method.answer(probs, 0.001)
+    assert (answers.joint_sizes == 1e30).all()
+    assert answers.measure(labels, 0.001)[JOINT].coverage == 1.0

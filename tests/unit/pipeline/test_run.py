@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ from PIL import Image
 
 from app.bundle import open_bundle
 from app.conformal import SCORES, TAXONOMIES
-from tests.unit.pipeline.conftest import Run, run_in
+from tests.unit.pipeline.conftest import ROOT, Run, run_in
 
 METRICS = {
     "accuracy",
@@ -277,3 +281,68 @@ def test_experiments_cover_the_whole_matrix(workplace: Path, run: Run) -> None:
     alphas = tasks = 3  # colour, type, and both at once
     assert len(lines) == 1 + heads * spaces * len(SCORES) * len(TAXONOMIES) * alphas * tasks
     assert (folder / "matrix.html").exists()
+
+
+def test_pictures_that_trained_the_bundle_calibrate_nothing(workplace: Path, run: Run) -> None:
+    """The same pictures, with training and calibration exchanged by a split column."""
+    other = workplace / "exchanged"
+    shutil.copytree(workplace / "data", other)
+    lines = (other / "labels.csv").read_text().splitlines()
+    rows = [f"{line},{('calib', 'test', 'train')[i % 3]}" for i, line in enumerate(lines[1:])]
+    (other / "labels.csv").write_text("\n".join([lines[0] + ",split", *rows]))
+    for command in ("calibrate", "evaluate"):
+        sentence = refused(run(command, "--data", "exchanged"))
+        assert "were used to train the bundle" in sentence
+
+
+def test_other_pictures_may_lack_some_classes(workplace: Path, run: Run) -> None:
+    """Codes are those of the bundle, not of the folder: a wrong code would cost accuracy."""
+    other = workplace / "fewer"
+    shutil.copytree(workplace / "data", other)
+    lines = (other / "labels.csv").read_text().splitlines()
+    kept = [line for line in lines if ",beige," not in line and ",bicycle" not in line]
+    (other / "labels.csv").write_text("\n".join(kept))
+    done = run("evaluate", "--data", "fewer")
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)["tasks"]
+    trained = json.loads((bundle(workplace) / "metrics.json").read_text())["tasks"]
+    for task in measured:
+        assert measured[task]["n_test"] < trained[task]["n_test"]
+        assert measured[task]["accuracy"] > trained[task]["accuracy"] - 0.15
+
+
+def test_a_name_that_is_taken_is_refused_before_any_work(workplace: Path, run: Run) -> None:
+    done = run("train", "--save-as", bundle(workplace).name, BACKBONE="tf_efficientnet_lite0")
+    assert "name another with --save-as" in refused(done)
+    assert "features" not in done.stderr and "fitting" not in done.stderr
+
+
+def test_too_few_pictures_to_calibrate_again(workplace: Path, run: Run) -> None:
+    before = sorted((workplace / "models").iterdir())
+    assert "accept a larger --alpha" in refused(run("calibrate", "--alpha", "0.001"))
+    assert sorted((workplace / "models").iterdir()) == before
+
+
+def test_a_task_cannot_be_called_joint(folder: Path) -> None:
+    text = (folder / "data" / "labels.csv").read_text()
+    (folder / "data" / "labels.csv").write_text(text.replace("kind", "joint"))
+    assert "cannot be called joint" in refused(run_in(folder, "train"))
+
+
+def test_terminated_it_leaves_nothing_half_written(workplace: Path, tmp_path: Path) -> None:
+    """SIGTERM while the bundle is being filled."""
+    models = tmp_path / "models"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BACKBONE": "tf_efficientnet_lite0"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "train", "--models", str(models)],
+        cwd=workplace,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list(models.glob(".*/heads.safetensors")):
+        time.sleep(0.01)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert list(models.iterdir()) == []

@@ -96,6 +96,20 @@ def test_a_truncated_picture_is_reported_by_its_row(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.delete(found, 4, axis=0), expected(others), rtol=1e-6)
 
 
+def test_a_picture_replaced_after_it_was_scanned_is_not_stored(tmp_path: Path) -> None:
+    """Its features would otherwise stand under the old content's digest for good."""
+    paths, keys = pictures(tmp_path, 4)
+    old = paths[1].read_bytes()
+    paths[1].write_bytes(paths[2].read_bytes())
+    cache = FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY)
+    _, unreadable = cache.features(paths, keys)
+    assert "changed" in unreadable[1] and len(unreadable) == 1
+    paths[1].write_bytes(old)
+    found, unreadable = cache.features(paths, keys)
+    assert unreadable == {}
+    np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
+
+
 @pytest.mark.parametrize(("features", "keys"), [(5, 0), (0, 7), (17, 0), (0, 0)])
 def test_what_a_killed_run_left_is_cut_off(tmp_path: Path, features: int, keys: int) -> None:
     paths, marks = pictures(tmp_path, 20)
