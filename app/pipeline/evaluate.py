@@ -85,12 +85,13 @@ def evaluate(settings: Settings) -> None:
         runtime = serving_runtime(path, facts)
         pictures, features = encode_for_bundle(settings, path, facts, runtime, "test")
     heads = load_heads(path, facts)
+    # The head and space are what was calibrated, whatever HEAD and SPACE ask of the next training.
+    method = {**facts["method"], "score": settings.score, "taxonomy": settings.taxonomy}
     with watch("evaluate"):
-        probs = heads.probabilities(features, settings.head, settings.space)
+        probs = heads.probabilities(features, method["head"], method["space"])
         folder = method_folder(path, settings.score, settings.taxonomy)
         answers = Method.load(folder, heads.classes).answer(probs, settings.alpha)
         results = answers.measure(pictures.manifest.labels, settings.alpha)
-    method = {**facts["method"], "score": settings.score, "taxonomy": settings.taxonomy}
     print_table(results, settings.alpha)
     json.dump(as_json(results, settings.alpha, method, watch.seconds()), sys.stdout, indent=1)
     print()

@@ -64,14 +64,14 @@ def train(settings: Settings) -> Path:
         fitting = _runtime_for_fitting(backbone) or serving
         say(f"features: {backbone.name} by {fitting.name} in {fitting.precision}")
         # What is calibrated and tested must come from the runtime that will serve.
-        held_out = FeatureCache(settings.cache_dir, encoder.name, serving, backbone.preprocess)
-        seen = (
-            held_out
-            if fitting is serving
-            else FeatureCache(settings.cache_dir, encoder.name, fitting, backbone.preprocess)
+        runtime_of = {"train": fitting, "valid": fitting, "calib": serving, "test": serving}
+        cache_of = {
+            runtime: FeatureCache(settings.cache_dir, encoder.name, runtime, backbone.preprocess)
+            for runtime in {fitting, serving}
+        }
+        pictures, features = extract(
+            pictures, {split: cache_of[runtime] for split, runtime in runtime_of.items()}
         )
-        caches = {"train": seen, "valid": seen, "calib": held_out, "test": held_out}
-        pictures, features = extract(pictures, caches)
         check_held_out(pictures, settings.alpha)  # Some may have broken off when decoded.
 
     with watch("fit"), writing("the training log", settings.logs_dir, "--logs"):

@@ -50,9 +50,7 @@ class FeatureCache:
         self._preprocess = preprocess
         self._facts = facts
 
-    def features(
-        self, paths: Sequence[Path], digests: Digests, what: str = "features"
-    ) -> tuple[Features, dict[int, str]]:
+    def features(self, paths: Sequence[Path], digests: Digests) -> tuple[Features, dict[int, str]]:
         """Features (n, d) of pictures, computed where the cache lacks them.
 
         Args:
@@ -70,15 +68,13 @@ class FeatureCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             # A second run on the same cache waits here, and then finds the work done.
             with FileLock(self.folder / "lock"):
-                return self._complete(paths, digests, what)
+                return self._complete(paths, digests)
 
-    def _complete(
-        self, paths: Sequence[Path], digests: Digests, what: str
-    ) -> tuple[Features, dict[int, str]]:
+    def _complete(self, paths: Sequence[Path], digests: Digests) -> tuple[Features, dict[int, str]]:
         keys = [digest.tobytes() for digest in digests]
         place = self._places()
         missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in place}
-        unreadable = self._extract(missing, what) if missing else {}
+        unreadable = self._extract(missing) if missing else {}
         place = self._places()
         stored = self._stored(len(place))
         rows = np.array([place.get(key, -1) for key in keys], np.int64)
@@ -102,7 +98,7 @@ class FeatureCache:
         dimensions = json.loads((self.folder / "facts.json").read_text())["dimensions"]
         return np.memmap(path, np.float32, "r", shape=(rows, dimensions))
 
-    def _extract(self, missing: dict[bytes, Path], what: str) -> dict[bytes, str]:
+    def _extract(self, missing: dict[bytes, Path]) -> dict[bytes, str]:
         """Append the features of pictures; the reasons of those that cannot be read."""
         unreadable: dict[bytes, str] = {}
         pending: list[bytes] = []
@@ -123,7 +119,7 @@ class FeatureCache:
             if batch:
                 yield np.stack(batch)
 
-        with progress(what, len(missing)) as advance:
+        with progress("features", len(missing)) as advance:
             for features in self._runtime.encode(batches()):
                 computed.append(features)
                 advance(len(features))
