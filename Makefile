@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 VENV := .venv/.installed
 PYTHON_IN_VENV := .venv/bin/python
-COMMANDS := train serve prefetch calibrate evaluate experiments predict bench doctor
+COMMANDS := train serve prefetch calibrate evaluate experiments predict bench shell
 
 train:       ## from a folder of pictures (DATA_DIR, or a sample set) to a bundle
 serve:       ## the web page and the HTTP API on http://127.0.0.1:7860
@@ -14,22 +14,27 @@ calibrate:   ## calibrate a bundle again
 experiments: ## compare every head, space, score and taxonomy
 prefetch:    ## pretrained weights, and the sample set where there is no data
 bench:       ## the speed of this machine beside its bounds
-doctor:      ## what was found here, and what to do about what is missing
+shell:       ## a shell where the commands run
 
 $(COMMANDS):
 	@runner=$$(docker/runner.sh) \
 	&& if [ "$$runner" = local ]; then $(MAKE) --no-print-directory --silent $(VENV); fi \
 	&& docker/app.sh "$$runner" $@ $(ARGS)
 
+doctor: ## what was found here, what is chosen by it, and what to do about what is missing
+	@docker/doctor.sh $(ARGS)
+
 test: $(VENV) ## the tests this machine can run, and which it could not, and why
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
 
-lint: $(VENV) ## ruff, mypy and shellcheck
+lint: $(VENV) ## Python, shell scripts, Dockerfile, compose files and workflow
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
-	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); \
-	else echo "shellcheck is not installed: the shell scripts were not checked."; fi
+	@.venv/bin/shellcheck -x $(SCRIPTS)
+	@.venv/bin/hadolint docker/Dockerfile
+	@.venv/bin/compose-lint compose.yaml compose.gpu.yaml
+	@.venv/bin/zizmor --offline --quiet .github/workflows
 
 build: ## the image
 	@docker/compose.sh build $(ARGS)
@@ -40,13 +45,11 @@ config: ## the compose file as it is used here
 logs: ## what the containers said
 	@docker/compose.sh --profile '*' logs $(ARGS)
 
+clean: ## remove the containers and, if you then say yes, the volumes with all that is in them
+	@docker/clean.sh
+
 down: ## stop and remove the containers; the volumes stay
 	@docker/compose.sh --profile '*' down --remove-orphans $(ARGS)
-
-shell: ## a shell where the commands run
-	@runner=$$(docker/runner.sh) \
-	&& if [ "$$runner" = docker ]; then docker/compose.sh run --rm --no-deps --entrypoint bash train; \
-	else $(MAKE) --no-print-directory --silent $(VENV) && PATH="$$PWD/.venv/bin:$$PATH" "$${SHELL:-sh}"; fi
 
 SCRIPTS := $(wildcard docker/*.sh) docker/entrypoint .ci/run .ci/stand-in-base
 
@@ -56,4 +59,4 @@ $(VENV): requirements.txt
 help: ## this list
 	@awk -F ' *## *' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: $(COMMANDS) test lint build config logs down shell help
+.PHONY: $(COMMANDS) doctor test lint build config logs clean down help

@@ -7,9 +7,40 @@ runner=$1
 command=$2
 shift 2
 
+# In Docker a bare word would be the name of a volume, so it is a folder nowhere. What is only read
+# must be there; what is written is made, by the caller and not by the engine.
+for name in DATA_DIR STATIC_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST; do
+    folder=$(setting "$name")
+    case $folder in
+        '') continue ;;
+        /* | ./* | ../* | . | ..) ;;
+        '~'*) fail "$name is '$folder': give the path without ~." ;;
+        *) fail "$name is '$folder', which could be a folder or a volume: give a path that begins with / or ./, as in $name=./$folder." ;;
+    esac
+    case $name-$command in
+        DATA_DIR-* | STATIC_DIR-* | MODELS_DIR-serve | MODELS_DIR-predict | MODELS_DIR-evaluate | \
+            MODELS_DIR-calibrate | MODELS_DIR-experiments)
+            [ -d "$folder" ] || fail "there is no folder $folder: check $name."
+            ;;
+        *) mkdir -p "$folder" || fail "the folder $folder cannot be made: check $name." ;;
+    esac
+done
+
+# A secret is a file of the caller's, and nothing else is taken for one.
+for name in WANDB_KEY_FILE CA_BUNDLE; do
+    file=$(setting "$name")
+    case $file in
+        '' | /* | ./* | ../*) ;;
+        *) fail "$name is '$file': give a path that begins with / or ./." ;;
+    esac
+    [ -z "$file" ] || [ -r "$file" ] || fail "there is no file $file that you can read: check $name."
+done
+
 # In a container, an argument that names a file or folder of the host is mounted, read-only, where
 # the container will look for it.
 in_container() {
+    container=$(setting CONTAINER_NAME)
+    container=${container:+$container-$1}
     case $1 in
         prefetch) set -- prefetch "$@" ;;
         predict) set -- webui "$@" ;;
@@ -22,7 +53,7 @@ in_container() {
             *) set -- --volume "$PWD/$argument:/app/$argument:ro" "$@" ;;
         esac
     done
-    docker/compose.sh run --rm --no-deps "$@"
+    docker/compose.sh run --rm --no-deps ${container:+--name "$container"} "$@"
 }
 
 locally() {
@@ -61,17 +92,17 @@ prefetch() {
 }
 
 if [ "$runner" = docker ]; then
-    SURESET_DEVICE=$(docker/gpu.sh)
+    SURESET_DEVICE=${SURESET_DEVICE:-$(docker/gpu.sh)}
     export SURESET_DEVICE
 fi
 case $runner-$command in
     docker-serve)
         [ $# = 0 ] || fail "in Docker, serve takes variables, not flags: make serve PORT=8000."
-        address=$(setting ADDRESS)
-        port=$(setting PORT)
-        say "The page will be at http://${address:-127.0.0.1}:${port:-7860} (Ctrl-C stops it)."
+        say "The page will be at http://$(with_default ADDRESS):$(with_default PORT) (Ctrl-C stops it)."
         exec docker/compose.sh up --attach-dependencies webui
         ;;
+    docker-shell) exec docker/compose.sh run --rm --no-deps --entrypoint 'unprivileged bash' train "$@" ;;
+    local-shell) PATH="$PWD/.venv/bin:$PATH" exec "${SHELL:-sh}" "$@" ;;
     *-train)
         case " $* " in
             *' --help '*) ;;

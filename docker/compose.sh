@@ -1,44 +1,49 @@
 #!/bin/sh
-# docker compose with the files and folders this machine calls for:  docker/compose.sh up webui
-#
-# Folders may be given as for a local run: a bare word means a folder here, not a named volume.
+# docker compose with the files and the user this machine calls for:  docker/compose.sh up webui
 set -eu
 . docker/settings.sh
 
-host_folders=
-for name in DATA_DIR STATIC_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST; do
-    folder=$(setting "$name")
-    [ -n "$folder" ] || continue
-    case $folder in
-        /*) ;;
-        '~'*) fail "$name is '$folder': give the path without ~." ;;
-        *) folder=$PWD/${folder#./} ;;
+# What is written belongs to whoever asked for it. Root writes as the owner of the folder that it is
+# given (docker/entrypoint sees to it), and so does everyone under a rootless engine, whose root is
+# nobody but the caller.
+if [ -z "$(setting RUN_AS)" ] && [ "$(setting RUN_AS_HOST_UID)" != 0 ] && [ "$(id -u)" != 0 ]; then
+    case $(docker info --format '{{.SecurityOptions}}' 2>/dev/null) in
+        *name=rootless*) ;;
+        *)
+            RUN_AS=$(id -u):$(id -g)
+            export RUN_AS
+            ;;
     esac
-    case $name in
-        DATA_DIR | STATIC_DIR) [ -d "$folder" ] || fail "there is no folder $folder: check $name." ;;
-        *) mkdir -p "$folder" ;;
-    esac
-    export "$name=$folder"
-    host_folders=yes
-done
-
-# What is written into a folder of the host belongs to whoever asked for it. In the volumes that the
-# image's user writes as well, the two keep apart: neither could write in the other's folders.
-if [ -n "$host_folders" ] && [ -z "$(setting RUN_AS)" ] && [ "$(setting RUN_AS_HOST_UID)" != 0 ]; then
-    RUN_AS=$(id -u):$(id -g)
-    export RUN_AS
-    [ -n "$(setting CACHE_DIR)" ] || export SURESET_PART_OF_CACHE="/$RUN_AS"
-    [ -n "$(setting LOGS_DIR)" ] || export SURESET_PART_OF_LOGS="/$RUN_AS"
 fi
 
 case $1 in
     build)
         REVISION=$(git describe --always --dirty 2>/dev/null || echo unknown)
-        export REVISION
+        CREATED=$(git log -1 --format=%cI 2>/dev/null || true)
+        # The build's secret is the proxy of this process, not of .env.
+        HTTPS_PROXY=$(setting HTTPS_PROXY)
+        export REVISION CREATED HTTPS_PROXY
         ;;
     run | up | config)
         SURESET_DEVICE=${SURESET_DEVICE:-$(docker/gpu.sh)}
-        [ "$SURESET_DEVICE" = cpu ] || set -- -f compose.gpu.yaml "$@"
+        args="$(setting GPU_ARGS) $(setting DOCKER_RUN_ARGS)"
+        merged=.compose.run-args.yaml
+        if [ "$args" != ' ' ]; then
+            # Words are told apart as a shell does, but nothing in them is run.
+            words=$(printf '%s' "$args" | xargs -n 1 printf '%s\n' 2>/dev/null) ||
+                fail "DOCKER_RUN_ARGS: a quotation mark is not closed."
+            printf '%s\n' "$words" |
+                awk -v device="$SURESET_DEVICE" -f docker/run-args.awk >"$merged.$$" || {
+                rm -f "$merged.$$"
+                exit 1
+            }
+            mv "$merged.$$" "$merged"
+            set -- -f "$merged" "$@"
+        fi
+        # --gpus reserves devices in the merged file; a second reservation would come on top.
+        if [ "$SURESET_DEVICE" = gpu ] && ! { [ "$1" = -f ] && grep -q devices: "$merged"; }; then
+            set -- -f compose.gpu.yaml "$@"
+        fi
         ;;
 esac
 exec docker compose -f compose.yaml "$@"

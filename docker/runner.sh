@@ -1,9 +1,12 @@
 #!/bin/sh
 # Print where commands run, "docker" or "local", and say why on standard error.
 # An image that is missing, or older than its sources, is built first.
+#
+# With the argument "look", nothing is pulled or built: it is only said that it would be.
 set -eu
 . docker/settings.sh
 
+look=${1:-}
 wanted=$(setting RUNNER)
 
 run_locally() {
@@ -24,7 +27,7 @@ is_here() { docker image inspect "$1" >/dev/null 2>&1; }
 # Whether a file that goes into the image changed after the image was made.
 outdated() {
     made=$(docker image inspect --format '{{.Created}}' "$image")
-    [ -n "$(find app static requirements.txt docker/Dockerfile docker/entrypoint \
+    [ -n "$(find app static requirements.txt docker/Dockerfile docker/entrypoint docker/network.sh \
         -name __pycache__ -prune -o -type f -newermt "$made" -print)" ]
 }
 
@@ -38,10 +41,7 @@ command -v docker >/dev/null 2>&1 || run_locally "there is no docker command"
 docker version >/dev/null 2>&1 || run_locally "no Docker engine answers"
 docker compose version >/dev/null 2>&1 || run_locally "docker has no compose plugin"
 
-# The defaults are read where they stand.
-image=$(setting IMAGE_TAG)
-# shellcheck disable=SC2016
-image=${image:-$(sed -n 's/^  image: ${IMAGE_TAG:-\(.*\)}$/\1/p' compose.yaml)}
+image=$(with_default IMAGE_TAG)
 base=$(setting BASE_IMAGE)
 
 if is_here "$image"; then
@@ -52,14 +52,19 @@ if is_here "$image"; then
         say "$image is older than its sources and used as it is: 'make build' makes it anew."
         run_in_docker
     fi
-    say "Building $image anew: its sources changed."
+    why="its sources changed"
 else
     base=${base:-$(sed -n 's/^ARG BASE_IMAGE=//p' docker/Dockerfile)}
-    if ! is_here "$base"; then
+    if [ "$look" != look ] && ! is_here "$base"; then
         { reason=$(docker pull "$base" 2>&1 >&3) || run_locally \
             "the image is not here and its base $base cannot be pulled ($reason)"; } 3>&2
     fi
-    say "Building $image; the first time takes minutes…"
+    why="it is not here; the first time takes minutes"
 fi
+if [ "$look" = look ]; then
+    say "The next command builds $image on $base: $why."
+    run_in_docker
+fi
+say "Building $image on $base: $why."
 BASE_IMAGE=$base docker/compose.sh build >&2 || run_locally "$image could not be built"
 run_in_docker

@@ -19,3 +19,14 @@ setting() {
             -e 's/^"\(.*\)"$/\1/' -e "s/^'\(.*\)'\$/\1/" |
         tail -n 1
 }
+
+# given NAME: whether the environment or .env sets it, be it to nothing.
+given() {
+    printenv "$1" >/dev/null || { [ -f .env ] && grep -q "^[[:space:]]*$1[[:space:]]*=" .env; }
+}
+
+# with_default NAME: its value, or else the default that compose.yaml gives it.
+with_default() {
+    value=$(setting "$1")
+    printf '%s\n' "${value:-$(sed -n "s/.*\${$1:-\([^}]*\)}.*/\1/p" compose.yaml | head -n 1)}"
+}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +17,17 @@ REPOSITORY = Path(__file__).parents[2]
 
 #: What a fresh clone would not have.
 _LOCAL = {".git", ".venv", ".env", "data", "models", "cache", "lightning_logs", "wandb"}
+_LOCAL |= {"experiments", ".compose.run-args.yaml"}
 _CACHES = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
 
 #: What `make test` hands down, and settings of whoever runs the tests: neither is for the clone.
+#: How this machine reaches others is.
 _MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "ARGS"}
-_SETTINGS = set(
-    re.findall(r"^#(\w+)=", (REPOSITORY / ".env.example").read_text(), flags=re.MULTILINE)
-)
+_SETTINGS = {
+    name
+    for name in re.findall(r"^#(\w+)=", (REPOSITORY / ".env.example").read_text(), re.MULTILINE)
+    if not name.endswith("_PROXY")
+}
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -73,6 +79,11 @@ class Stack:
         return self.done("docker", "compose", *arguments, **variables).stdout
 
     def shell(self, service: str, script: str, **variables: str) -> str:
-        """What a shell script prints in a new container of a service."""
-        arguments = ("run", "--rm", "--no-deps", "--entrypoint", "sh", service, "-ec", script)
+        """What a shell script prints in a new container of a service, with the app's rights."""
+        entry_point = ("--entrypoint", "unprivileged sh")
+        arguments = ("run", "--rm", "--no-deps", *entry_point, service, "-ec", script)
         return self.compose(*arguments, **variables)
+
+    def inspect(self, *arguments: str) -> Any:
+        """The first object that ``docker ARGUMENTS`` prints as JSON."""
+        return json.loads(self.done("docker", *arguments).stdout)[0]

@@ -7,11 +7,13 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from testcontainers.compose import DockerCompose
 
 from tests.stack.clone import REPOSITORY, Stack, fresh_clone
+from tests.stack.machine import Machine, make_machine
 
 #: Enough pictures for every split at alpha = 0.1, and few enough to train on in seconds.
 SAMPLE_SIZE = 300
@@ -23,6 +25,12 @@ def answers(*command: str) -> bool:
         return subprocess.run(command, capture_output=True).returncode == 0
     except FileNotFoundError:
         return False
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine whose docker and python only note what they are asked."""
+    return make_machine(tmp_path)
 
 
 @pytest.fixture(scope="session")

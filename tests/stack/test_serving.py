@@ -1,4 +1,4 @@
-"""The stack on a real engine: built, trained, served, asked over HTTP."""
+"""Serving in containers: the page and the API, until they are told to stop."""
 
 from __future__ import annotations
 
@@ -17,99 +17,6 @@ from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from testcontainers.compose import DockerCompose
 
 from tests.stack.clone import Stack, environment
-from tests.stack.conftest import SAMPLE_SIZE
-
-
-def inspect(stack: Stack, *arguments: str) -> Any:
-    return json.loads(stack.done("docker", *arguments).stdout)[0]
-
-
-# ---- the image
-
-
-def test_image_is_unprivileged_and_says_what_it_is(stack: Stack, base_image: str) -> None:
-    config = inspect(stack, "image", "inspect", stack.image)["Config"]
-    assert config["User"] == "sureset"
-    assert config["Labels"]["org.opencontainers.image.title"] == "Sureset"
-    assert config["Labels"]["org.opencontainers.image.base.name"] == base_image
-    user, home, name = stack.shell("train", "id -u; echo $HOME; whoami").split()
-    assert (user, home, name) == ("1000", "/home/sureset", "sureset")
-
-
-def test_image_holds_no_installer_and_nothing_but_the_app(stack: Stack) -> None:
-    found = stack.shell("train", "ls -A /app; ls /opt; command -v uv pip gcc git || true").split()
-    assert set(found) == {
-        *("app", "static", "data", "models", "cache", "lightning_logs", "wandb"),
-        "venv",
-    }
-
-
-def test_a_change_of_source_leaves_the_packages_alone(stack: Stack) -> None:
-    marker = stack.clone / "app" / "marker.py"
-    marker.write_text('"""A change of source."""\n')
-    try:
-        done = stack.done("make", "build", "ARGS=--progress plain")
-    finally:
-        marker.unlink()
-    log = done.stdout + done.stderr
-    steps = dict(step.split(" ", 1) for step in log.splitlines() if step.startswith("#"))
-    (packages,) = {line.split()[0] for line in log.splitlines() if "uv pip install" in line}
-    assert steps[packages] == "CACHED"
-    stack.done("make", "build")
-
-
-# ---- training
-
-
-def test_train_writes_sample_data_weights_and_a_bundle(stack: Stack, trained: str) -> None:
-    count = "find /app/data -type f \\( -name '*.jpg' -o -name '*.png' \\) | wc -l"
-    assert int(stack.shell("train", count)) == SAMPLE_SIZE
-    assert int(stack.shell("train", "find /app/cache -type f | wc -l")) > 0
-    bundle = json.loads(stack.shell("webui", "cat /app/models/latest/bundle.json"))
-    metrics = json.loads(stack.shell("webui", "cat /app/models/latest/metrics.json"))
-    assert bundle and set(metrics["tasks"]) == {"colour", "type"}
-    assert "CPU: asked for by GPU=0." in trained
-
-
-def test_a_second_train_reuses_the_features(stack: Stack, trained: str) -> None:
-    before = stack.shell("train", "find /app/cache -type f -exec stat -c '%n %Y' {} + | sort")
-    stack.done("make", "train")
-    after = stack.shell("train", "find /app/cache -type f -exec stat -c '%n %Y' {} + | sort")
-    assert set(before.splitlines()) <= set(after.splitlines())
-
-
-@pytest.mark.parametrize(
-    ("service", "folder"),
-    [("train", "data"), ("train", "static"), ("webui", "models"), ("webui", "static")],
-)
-def test_volume_is_read_only(stack: Stack, service: str, folder: str) -> None:
-    arguments = ("run", "--rm", "--no-deps", "--entrypoint", "touch", service, f"/app/{folder}/x")
-    done = stack.run("docker", "compose", *arguments)
-    assert done.returncode != 0
-    assert "Read-only file system" in done.stderr
-
-
-def test_folders_of_the_host(stack: Stack, trained: str, tmp_path: Path) -> None:
-    """Own pictures in, a bundle out, owned by whoever ran make."""
-    pictures, models = tmp_path / "pictures", tmp_path / "models"
-    copy = ("--volume", f"{tmp_path}:/out", "--user", f"{os.getuid()}", "--entrypoint", "cp")
-    stack.compose("run", "--rm", "--no-deps", *copy, "train", "-r", "/app/data", "/out/pictures")
-    before = sorted(pictures.rglob("*"))
-
-    folders = (f"DATA_DIR={pictures}", f"MODELS_DIR={models}")
-    stack.done("make", "train", *folders, "ALPHA=0.2")
-    metrics = json.loads((models / "latest" / "metrics.json").read_text())
-    assert metrics["alpha"] == 0.2
-    assert (models / "latest" / "metrics.json").stat().st_uid == tmp_path.stat().st_uid
-    assert sorted(pictures.rglob("*")) == before, "the data folder is only read"
-
-    picture = next(path for path in before if path.suffix in {".jpg", ".png"})
-    answer = json.loads(stack.done("make", "predict", f"ARGS={picture}", *folders).stdout)
-    assert answer["image"] == str(picture)
-    assert set(answer["tasks"]) == {"colour", "type"}
-
-
-# ---- serving
 
 
 @pytest.fixture(scope="module")
@@ -180,14 +87,6 @@ def test_a_bad_picture_is_a_line_and_a_failure(stack: Stack, trained: str) -> No
     answer = json.loads(done.stdout)
     assert answer["image"] == "bad.jpg"
     assert answer["error"]
-
-
-def test_web_page_runs_without_rights(webui: DockerCompose, url: str) -> None:
-    status = webui.exec_in_container(["cat", "/proc/1/status"], "webui")[0]
-    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    assert facts["Uid"].split() == ["1000"] * 4
-    assert int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0
-    assert facts["NoNewPrivs"] == "1"
 
 
 def test_make_serve_and_down(stack: Stack) -> None:

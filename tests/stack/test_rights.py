@@ -1,0 +1,200 @@
+"""Whom containers run as, what they may do, and whom belongs what they write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from testcontainers.compose import DockerCompose
+
+from tests.stack.clone import Stack, environment, fresh_clone
+
+ALL = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
+
+def status(text: str) -> dict[str, str]:
+    """The facts of a ``/proc/PID/status``."""
+    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
+@pytest.fixture
+def project(stack: Stack) -> Iterator[Stack]:
+    """The image with volumes that are fresh."""
+    other = replace(stack, project=f"{stack.project}-fresh")
+    yield other
+    remove(other)
+
+
+def remove(stack: Stack) -> None:
+    variables = {"COMPOSE_PROJECT_NAME": stack.project}
+    stack.compose("--profile", "*", "down", "--volumes", **variables)
+
+
+def shell(project: Stack, script: str, service: str = "train", **variables: str) -> str:
+    return project.shell(service, script, COMPOSE_PROJECT_NAME=project.project, **variables)
+
+
+# ---- rights
+
+
+def test_web_page_runs_without_rights(webui: DockerCompose) -> None:
+    facts = status(webui.exec_in_container(["cat", "/proc/1/status"], "webui")[0])
+    assert facts["Uid"].split() == facts["Gid"].split() == ["1000"] * 4
+    assert {int(facts[name], 16) for name in ALL} == {0}
+    assert facts["NoNewPrivs"] == "1"
+
+
+@pytest.mark.parametrize("user", ["1000:1000", "4321:4322", "0:0"])
+def test_no_user_has_rights(project: Stack, user: str) -> None:
+    """Root neither: it can write what is root's, and nothing more."""
+    facts = status(shell(project, "cat /proc/self/status", RUN_AS=user))
+    uid, gid = user.split(":")
+    assert (facts["Uid"].split(), facts["Gid"].split()) == ([uid] * 4, [gid] * 4)
+    assert {int(facts[name], 16) for name in ALL} == {0}
+    assert facts["NoNewPrivs"] == "1"
+    assert facts["Groups"].split() in ([], [gid])
+
+
+def test_root_file_system_cannot_be_written(project: Stack) -> None:
+    script = "for d in / /app /app/app /opt/venv /usr/local/bin; do touch $d/x 2>&1 || :; done"
+    said = shell(project, script, RUN_AS="0:0").splitlines()
+    assert len(said) == 5
+    assert all("Read-only file system" in line for line in said)
+    assert shell(project, "touch /tmp/x && echo written") == "written\n"
+
+
+@pytest.mark.parametrize("word", ["me", "1000:", ":1000", "1:2:3", "-1"])
+def test_user_that_is_no_number(project: Stack, word: str) -> None:
+    command = ("docker", "compose", "run", "--rm", "--no-deps", "train")
+    done = project.run(*command, COMPOSE_PROJECT_NAME=project.project, RUN_AS=word)
+    assert done.returncode == 1
+    assert f"error: RUN_AS is '{word}': give it as uid:gid, two numbers." in done.stderr
+
+
+def test_user_without_a_name_can_import_what_asks_for_one(project: Stack) -> None:
+    script = 'id; python -c "import getpass, torch, wandb; print(getpass.getuser())"'
+    said = shell(project, script, RUN_AS="4321:4322").splitlines()
+    assert said == ["uid=4321 gid=4322 groups=4322", "sureset"]
+
+
+# ---- whom it belongs
+
+
+OWNERS = "cd /app; stat -c '%u:%g' {folders} | sort -u"
+
+
+def test_fresh_volumes_belong_to_whom_they_are_used_by(project: Stack) -> None:
+    script = "touch /app/models/x /app/wandb/x; " + OWNERS
+    folders = "models models/x cache lightning_logs wandb wandb/x"
+    owners = shell(project, script.format(folders=folders), RUN_AS="4321:4322")
+    assert owners == "4321:4322\n"
+
+
+def test_volumes_go_over_to_whom_they_are_used_by_next(project: Stack) -> None:
+    script = "mkdir -p /app/cache/a/b; touch /app/cache/a/b/c; " + OWNERS
+    folders = "cache cache/a cache/a/b cache/a/b/c"
+    for user in ("1000:1000", "4321:4322", "1000:1000"):
+        owners = shell(project, script.format(folders=folders), RUN_AS=user)
+        assert owners == f"{user}\n"
+
+
+def test_folders_of_the_host_keep_their_owner(project: Stack, tmp_path: Path) -> None:
+    """And whoever owns what is written runs the container, where nobody is asked for."""
+    if os.getuid() != 0:
+        pytest.skip("only root can make folders of other users")
+    models = tmp_path / "models"
+    models.mkdir()
+    os.chown(models, 4321, 4322)
+    script = "touch /app/models/x; " + OWNERS.format(folders="models models/x cache")
+    assert shell(project, script, MODELS_DIR=str(models)) == "4321:4322\n"
+    assert ((models / "x").stat().st_uid, (models / "x").stat().st_gid) == (4321, 4322)
+
+    refused = project.run(
+        *("docker", "compose", "run", "--rm", "--no-deps", "--entrypoint", "unprivileged touch"),
+        *("train", "/app/models/y"),
+        COMPOSE_PROJECT_NAME=project.project,
+        MODELS_DIR=str(models),
+        RUN_AS_HOST_UID="0",
+    )
+    assert refused.returncode != 0 and "Permission denied" in refused.stderr
+    assert (models.stat().st_uid, models.stat().st_gid) == (4321, 4322)
+
+
+@pytest.fixture
+def caller(stack: Stack) -> Iterator[Stack]:
+    """A clone and a project of a caller who is not root."""
+    with tempfile.TemporaryDirectory(prefix="sureset-caller-") as folder:
+        clone = fresh_clone(Path(folder) / "clone")
+        project = f"{stack.project}-caller"
+        settings = (stack.clone / ".env").read_text()
+        settings = settings.replace(
+            f"COMPOSE_PROJECT_NAME={stack.project}\n", f"COMPOSE_PROJECT_NAME={project}\n"
+        )
+        (clone / ".env").write_text(settings)
+        if os.getuid() == 0:
+            for path in (Path(folder), *Path(folder).rglob("*")):
+                os.chown(path, 4321, 4322, follow_symlinks=False)
+        caller = replace(stack, clone=clone, project=project)
+        yield caller
+        remove(caller)
+        shutil.rmtree(clone)
+
+
+def make(caller: Stack, *arguments: str) -> str:
+    """What ``make ARGUMENTS`` says when the clone's owner calls it."""
+    owner = caller.clone.stat()
+    socket = Path("/var/run/docker.sock")
+    groups = [socket.stat().st_gid] if socket.exists() else []
+    rights = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": groups}
+    done = subprocess.run(
+        ["make", *arguments],
+        cwd=caller.clone,
+        env=environment(HOME=str(caller.clone)),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        **(rights if os.getuid() == 0 else {}),  # type: ignore[arg-type]
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_what_training_writes_belongs_to_the_caller(caller: Stack) -> None:
+    """In folders of the host and in fresh volumes."""
+    folders = ("MODELS_DIR=./models", "LOGS_DIR=./logs", "WANDB_DIR_HOST=./wandb")
+    make(caller, "train", *folders, "BACKBONE=tf_efficientnet_lite0")
+    stat = caller.clone.stat()
+    owner = (stat.st_uid, stat.st_gid)
+    written = [path for folder in ("models", "logs") for path in (caller.clone / folder).rglob("*")]
+    assert len(written) > 20
+    assert {(path.lstat().st_uid, path.lstat().st_gid) for path in written} == {owner}
+
+    script = "find /app/data /app/cache -printf '%U:%G\\n' | sort -u; find /app/cache -type f"
+    root = ("--user", "0", "--entrypoint", "sh")
+    found = caller.compose("run", "--rm", "--no-deps", *root, "train", "-c", script).split()
+    assert found[0] == "{}:{}".format(*owner)
+    assert len(found) > 1 and all(line.startswith("/app/cache/") for line in found[1:])
+
+
+# ---- folders that are not there
+
+
+@pytest.mark.parametrize(
+    "name", ["DATA_DIR", "MODELS_DIR", "CACHE_DIR", "LOGS_DIR", "WANDB_DIR_HOST", "STATIC_DIR"]
+)
+def test_mistyped_folder_is_an_error_and_not_made(
+    project: Stack, tmp_path: Path, name: str
+) -> None:
+    missing = tmp_path / "missing"
+    command = ("docker", "compose", "run", "--rm", "--no-deps", "train")
+    variables = {name: str(missing), "COMPOSE_PROJECT_NAME": project.project}
+    done = project.run(*command, **variables)
+    assert done.returncode != 0
+    assert f"path does not exist: {missing}" in done.stderr
+    assert not missing.exists()
