@@ -1,4 +1,4 @@
-"""Fetch a file once: resumed where it broke off, checked, and whole or absent."""
+"""Fetch a file once: resumed where it broke off or stalled, checked, and whole or absent."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from http import HTTPStatus
 from pathlib import Path
 
 import requests
+import urllib3.exceptions
+from filelock import FileLock
 
 from app.errors import SuresetError
 from app.progress import progress
 
 _CONNECT_S, _READ_S = 10, 30
-_CHUNK = 1 << 18
+#: What arrived of a chunk is lost when the connection breaks off in its midst.
+_CHUNK = 1 << 16
 
 
 def fetch(url: str, sha256: str, path: Path) -> Path:
     """Bring the file at ``url`` to ``path``; nothing is asked of the network when it is there.
 
     What has arrived lies in ``<name>.part`` beside it until its checksum was seen, and a later call
-    goes on from there.
+    goes on from there. Of several processes that want the file, one fetches it while the others
+    wait; then they find it there.
 
     Args:
         url: where it is published.
@@ -33,18 +37,22 @@ def fetch(url: str, sha256: str, path: Path) -> Path:
     Raises:
         SuresetError: no network, a refusal, a wrong checksum or no room; nothing is at ``path``.
     """
-    if path.is_file() and _matches(path, sha256):
+    if _holds(path, sha256):
         return path
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _receive_all(url, part)
-        if not _matches(part, sha256):
-            part.unlink()
-            raise SuresetError(
-                f"what {url} sent does not have the checksum {sha256} and was deleted: try again."
-            )
-        part.replace(path)
+        with FileLock(path.with_name(path.name + ".lock")):
+            if _holds(path, sha256):
+                return path
+            _receive_all(url, part)
+            if not _holds(part, sha256):
+                part.unlink()
+                raise SuresetError(
+                    f"what {url} sent does not have the checksum {sha256} and was deleted: "
+                    "try again."
+                )
+            part.replace(path)
     except requests.RequestException as error:
         raise SuresetError(f"{url} cannot be had: {_why(error)}; try again.") from error
     except OSError as error:
@@ -54,12 +62,12 @@ def fetch(url: str, sha256: str, path: Path) -> Path:
 
 
 def _receive_all(url: str, part: Path) -> None:
-    """Go on after every break, as long as each attempt brings more than all before."""
+    """Go on after every break and stall, as long as each attempt brings more than all before."""
     most = _size(part)
     while True:
         try:
             return _receive(url, part)
-        except requests.exceptions.ChunkedEncodingError:
+        except requests.RequestException:
             if _size(part) <= most:
                 raise
             most = _size(part)
@@ -97,7 +105,9 @@ def _receive(url: str, part: Path) -> None:
                 advance(len(chunk))
 
 
-def _matches(path: Path, sha256: str) -> bool:
+def _holds(path: Path, sha256: str) -> bool:
+    if not path.is_file():
+        return False
     hasher = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -113,5 +123,8 @@ def _why(error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke off"
     if isinstance(error, requests.ConnectionError):
+        # What requests makes of a read that times out in the midst of a body.
+        if any(isinstance(cause, urllib3.exceptions.ReadTimeoutError) for cause in error.args):
+            return "the server stopped sending"
         return "there is no connection"
     return str(error)
