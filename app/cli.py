@@ -31,6 +31,7 @@ cli = typer.Typer(
 
 _DATA = ("data_dir", "layout")
 _BUNDLE = ("models_dir", "model", "cache_dir")
+_WEIGHTS = ("cache_dir", "static_dir", "backbone")
 _METHOD = ("alpha", "head", "space", "score", "taxonomy")
 _SERVER = ("models_dir", "model", "static_dir", "address", "port")
 
@@ -63,7 +64,7 @@ def _keyword(name: str, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, kind, default=None, annotation=annotation)
 
 
-@command("data_dir", "cache_dir", "backbone", "sample_size", "seed")
+@command("data_dir", *_WEIGHTS, "sample_size", "seed")
 def prefetch(settings: Settings) -> None:
     """Fetch pretrained weights, and write the sample set when there is no data."""
     from app.pipeline.prefetch import prefetch
@@ -71,7 +72,7 @@ def prefetch(settings: Settings) -> None:
     prefetch(settings)
 
 
-@command(*_DATA, "models_dir", "save_as", "cache_dir", "logs_dir", "backbone", *_METHOD, "seed")
+@command(*_DATA, "models_dir", "save_as", *_WEIGHTS, "logs_dir", *_METHOD, "seed")
 def train(settings: Settings) -> None:
     """The whole run, from a folder of pictures to a bundle."""
     from app.pipeline.train import train
@@ -128,7 +129,7 @@ def serve(settings: Settings) -> None:
     serve(settings)
 
 
-@command("cache_dir", "backbone", "seed")
+@command(*_WEIGHTS, "seed")
 def bench(settings: Settings) -> None:
     """Measure the speed of this machine beside its bounds."""
     from app.pipeline.bench import bench
@@ -136,7 +137,7 @@ def bench(settings: Settings) -> None:
     bench(settings)
 
 
-@command(*_DATA, *_BUNDLE, "backbone", "port")
+@command(*_DATA, *_BUNDLE, "static_dir", "backbone", "port")
 def doctor(settings: Settings) -> None:
     """Say what was found here, and what to do about what is missing."""
     from app.pipeline.doctor import doctor

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     models_dir: Path = Field(Path("models"), description="folder of bundles")
     cache_dir: Path = Field(Path("cache"), description="weights and features, safe to delete")
     logs_dir: Path = Field(Path("lightning_logs"), description="training logs")
-    static_dir: Path = Field(Path("static"), description="web assets")
+    static_dir: Path = Field(Path("static"), description="web assets, and the catalogue of weights")
 
     layout: Literal["auto", "csv", "thesis", "folders", "sgvehicle", "utkface"] = Field(
         "auto", description="how the folder names its labels; found out unless given"

@@ -81,11 +81,13 @@ prefetch() {
             continue
         fi
         case $argument in
-            --data | --cache | --backbone | --seed | --config)
+            --data | --cache | --static | --backbone | --seed | --config)
                 set -- "$@" "$argument"
                 wanted=value
                 ;;
-            --data=* | --cache=* | --backbone=* | --seed=* | --config=*) set -- "$@" "$argument" ;;
+            --data=* | --cache=* | --static=* | --backbone=* | --seed=* | --config=*)
+                set -- "$@" "$argument"
+                ;;
         esac
     done
     run prefetch "$@"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from http import HTTPStatus
 from pathlib import Path
 
@@ -11,12 +10,17 @@ import requests
 import urllib3.exceptions
 from filelock import FileLock
 
+from app.checksums import sha256_of
 from app.errors import SuresetError
-from app.progress import progress
+from app.progress import progress, say
 
 _CONNECT_S, _READ_S = 10, 30
 #: What arrived of a chunk is lost when the connection breaks off in its midst.
 _CHUNK = 1 << 16
+
+
+class DownloadError(SuresetError):
+    """The file cannot be had, at least now. Who can do without it may."""
 
 
 def fetch(url: str, sha256: str, path: Path) -> Path:
@@ -28,37 +32,42 @@ def fetch(url: str, sha256: str, path: Path) -> Path:
 
     Args:
         url: where it is published.
-        sha256: the file's checksum in hexadecimal, or the beginning of it.
-        path: where it belongs; missing folders are made.
+        sha256: the file's checksum, 64 hexadecimal digits in lower case.
+        path: where it belongs; missing folders are made, a damaged file is replaced.
 
     Returns:
         ``path``.
 
     Raises:
-        SuresetError: no network, a refusal, a wrong checksum or no room; nothing is at ``path``.
+        DownloadError: no network, a refusal, a wrong checksum or no room; nothing is at ``path``.
     """
     if _holds(path, sha256):
         return path
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
-            if _holds(path, sha256):
-                return path
-            _receive_all(url, part)
-            if not _holds(part, sha256):
-                part.unlink()
-                raise SuresetError(
-                    f"what {url} sent does not have the checksum {sha256} and was deleted: "
-                    "try again."
-                )
-            part.replace(path)
+            if not _holds(path, sha256):
+                _bring(url, sha256, path)
     except requests.RequestException as error:
-        raise SuresetError(f"{url} cannot be had: {_why(error)}; try again.") from error
+        raise DownloadError(f"{url} cannot be had: {_why(error)}; try again.") from error
     except OSError as error:
         todo = "make room" if error.errno == errno.ENOSPC else "see to it"
-        raise SuresetError(f"{path} cannot be written: {error.strerror}; {todo}.") from error
+        raise DownloadError(f"{path} cannot be written: {error.strerror}; {todo}.") from error
     return path
+
+
+def _bring(url: str, sha256: str, path: Path) -> None:
+    if path.is_file():
+        say(f"{path} is damaged: replacing it")
+        path.unlink()
+    part = path.with_name(path.name + ".part")
+    _receive_all(url, part)
+    if not _holds(part, sha256):
+        part.unlink()
+        raise DownloadError(
+            f"what {url} sent does not have the checksum {sha256} and was deleted: try again."
+        )
+    part.replace(path)
 
 
 def _receive_all(url: str, part: Path) -> None:
@@ -106,13 +115,7 @@ def _receive(url: str, part: Path) -> None:
 
 
 def _holds(path: Path, sha256: str) -> bool:
-    if not path.is_file():
-        return False
-    hasher = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            hasher.update(chunk)
-    return hasher.hexdigest().startswith(sha256.lower())
+    return path.is_file() and sha256_of(path) == sha256
 
 
 def _why(error: requests.RequestException) -> str:

@@ -53,7 +53,12 @@ def _folders(settings: Settings) -> Iterator[str]:
 
 
 def _weights(settings: Settings) -> Iterator[str]:
-    if find_backbone(settings.backbone, settings.cache_dir):
+    try:
+        found = find_backbone(settings.backbone, settings.cache_dir, settings.static_dir)
+    except SuresetError as error:
+        yield f"-> weights: {error}"
+        return
+    if found:
         yield f"weights of {settings.backbone}: found"
     else:
         yield (

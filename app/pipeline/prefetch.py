@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from app.data.download import DownloadError
 from app.data.sample import wants_sample, write_sample
-from app.errors import SuresetError
 from app.progress import say
 from app.settings import DEFAULT_DATA_DIR, Settings
 from app.vision.backbones import EMBEDDED, fetch_weights
@@ -15,11 +15,12 @@ def prefetch(settings: Settings) -> None:
     """Fetch the backbone's weights, and write the sample set into an empty default data folder.
 
     Raises:
-        SuresetError: the weights of a backbone that was asked for by name cannot be had.
+        SuresetError: the weights of a backbone that was asked for by name cannot be had, or the
+            catalogue of weights is at fault.
     """
     try:
-        fetch_weights(settings.backbone, settings.cache_dir)
-    except SuresetError as error:
+        fetch_weights(settings.backbone, settings.cache_dir, settings.static_dir)
+    except DownloadError as error:
         if settings.given("backbone"):
             raise
         say(f"{error} Training will use the embedded {EMBEDDED} instead.")

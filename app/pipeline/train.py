@@ -121,16 +121,17 @@ def choose_backbone(settings: Settings) -> Backbone:
     """The backbone asked for, or the embedded one where its weights are not here.
 
     Raises:
-        SuresetError: a backbone was asked for by name and its weights are not here.
+        SuresetError: a backbone was asked for by name and its weights are not here, or the
+            catalogue of weights is at fault.
     """
-    backbone = find_backbone(settings.backbone, settings.cache_dir)
+    backbone = find_backbone(settings.backbone, settings.cache_dir, settings.static_dir)
     if backbone is None and settings.given("backbone"):
         raise SuresetError(
             f"the weights of {settings.backbone} are not in {settings.cache_dir}: "
             f"fetch them with `python -m app prefetch --backbone {settings.backbone}`."
         )
     if backbone is None:
-        backbone = find_backbone(EMBEDDED, settings.cache_dir)
+        backbone = find_backbone(EMBEDDED, settings.cache_dir, settings.static_dir)
         assert backbone is not None, "the embedded backbone needs no cache"
         say(f"{settings.backbone}'s weights are not here: using the embedded {EMBEDDED}")
     return backbone

@@ -6,6 +6,10 @@ import importlib.util
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, StringConstraints, TypeAdapter, ValidationError
 
 from app.checksums import sha256_of
 from app.data.download import fetch
@@ -14,6 +18,9 @@ from app.errors import SuresetError
 
 #: Backbone that needs no download: its weights come with a package.
 EMBEDDED = "tf_efficientnet_lite0"
+
+#: Backbones whose weights the catalogue may publish: what the weights ask for is known here.
+Published = Literal["resnet50"]
 
 
 @dataclass(frozen=True)
@@ -40,51 +47,88 @@ class Backbone:
 
 
 @dataclass(frozen=True)
-class Download:
-    """Where a weights file is published; ``sha256`` may be a prefix, as torchvision gives it."""
+class Weights:
+    """A published weights file of the backbone ``name``, as the catalogue has it."""
 
+    name: str
     url: str
     sha256: str
 
     def path(self, cache_dir: Path) -> Path:
-        """Its place in the cache."""
-        return cache_dir / "weights" / self.url.rsplit("/", 1)[1]
+        """Its place in a cache. Whatever a mirror calls it, other weights are another file."""
+        return cache_dir / "weights" / f"{self.name}-{self.sha256[:8]}.pth"
 
 
-#: torchvision's IMAGENET1K_V2 weights; the number in the name begins the file's sha256.
-DOWNLOADS = {
-    "resnet50": Download("https://download.pytorch.org/models/resnet50-11ad3fa6.pth", "11ad3fa6")
-}
+class Entry(BaseModel, extra="forbid"):
+    """What the catalogue says of a backbone."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
 
 
-def fetch_weights(name: str, cache_dir: Path) -> Path | None:
+_CATALOGUE = TypeAdapter(dict[Published, Entry])
+
+
+def published_weights(name: str, static_dir: Path) -> Weights:
+    """Look ``name`` up in the catalogue ``weights.yaml`` of the folder ``static_dir``.
+
+    Raises:
+        SuresetError: the catalogue is missing or malformed, or it has no such name.
+    """
+    file = static_dir / "weights.yaml"
+    try:
+        entries = _CATALOGUE.validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SuresetError(
+            f"there is no {file}: point --static at the folder static of the repository."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SuresetError(f"{file} is not YAML: mend it.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = " ".join(str(part) for part in first["loc"] if part != "[key]") or "it"
+        raise SuresetError(
+            f"{file} is no catalogue of weights ({where}: {first['msg']}): "
+            "give each backbone its url and the 64 digits of its sha256."
+        ) from error
+    if name not in entries:
+        known = ", ".join([*entries, EMBEDDED])
+        raise SuresetError(f"there is no backbone {name}: --backbone can be {known}.")
+    entry = entries[name]
+    return Weights(name, entry.url, entry.sha256)
+
+
+def fetch_weights(name: str, cache_dir: Path, static_dir: Path) -> Path | None:
     """Bring the weights of ``name`` into the cache; None when they come with a package.
 
     Raises:
-        SuresetError: the name is unknown, or the weights cannot be had.
+        DownloadError: they cannot be had.
+        SuresetError: the name is unknown, or the catalogue is at fault.
     """
     if name == EMBEDDED:
         return None
-    if name not in DOWNLOADS:
-        known = ", ".join([*DOWNLOADS, EMBEDDED])
-        raise SuresetError(f"there is no backbone {name}: --backbone can be {known}.")
-    download = DOWNLOADS[name]
-    return fetch(download.url, download.sha256, download.path(cache_dir))
+    weights = published_weights(name, static_dir)
+    return fetch(weights.url, weights.sha256, weights.path(cache_dir))
 
 
-def find_backbone(name: str, cache_dir: Path) -> Backbone | None:
-    """The backbone ``name`` if its weights are on this machine, else None."""
+def find_backbone(name: str, cache_dir: Path, static_dir: Path) -> Backbone | None:
+    """The backbone ``name`` if its weights are on this machine, else None.
+
+    Raises:
+        SuresetError: the name is unknown, or the catalogue is at fault.
+    """
     if name == EMBEDDED:
         return _embedded()
-    if name in DOWNLOADS and (weights := DOWNLOADS[name].path(cache_dir)).is_file():
-        return Backbone(
-            name,
-            weights,
-            Preprocess(resize=232, size=224, interpolation="bilinear"),
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
-        )
-    return None
+    weights = published_weights(name, static_dir).path(cache_dir)
+    if not weights.is_file():
+        return None
+    return Backbone(
+        name,
+        weights,
+        Preprocess(resize=232, size=224, interpolation="bilinear"),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+    )
 
 
 def _embedded() -> Backbone:

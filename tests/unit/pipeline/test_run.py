@@ -153,9 +153,10 @@ def test_calibrate_makes_a_new_bundle_and_keeps_the_old(workplace: Path, run: Ru
 
 
 def test_doctor_finds_it_all(workplace: Path, run: Run) -> None:
-    done = run("doctor", "--port", "0")
+    done = run("doctor", "--port", "0", "--static", str(ROOT / "static"))
     assert done.returncode == 0, done.stderr
     assert "data: 300 pictures in data, csv, colour (12), type (11)" in done.stdout
+    assert "weights of resnet50: not in cache" in done.stdout
     assert f"bundle models/{bundle(workplace).name}: whole" in done.stdout
 
 
@@ -265,7 +266,9 @@ def test_prefetch_writes_no_sample_set_into_a_folder_that_was_named(tmp_path: Pa
 
 
 def test_an_unknown_backbone_names_those_there_are(tmp_path: Path) -> None:
-    sentence = refused(run_in(tmp_path, "prefetch", "--backbone", "resnet51"))
+    sentence = refused(
+        run_in(tmp_path, "prefetch", "--backbone", "resnet51", "--static", f"{ROOT}/static")
+    )
     assert "resnet50" in sentence and "tf_efficientnet_lite0" in sentence
 
 

@@ -17,15 +17,17 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from app.data.pictures import read_rgb
 from app.data.sample import write_sample
-from app.vision.backbones import DOWNLOADS, EMBEDDED, find_backbone
+from app.vision.backbones import EMBEDDED, find_backbone, published_weights
 from app.vision.encoder import Encoder, exported
 from app.vision.runtimes import OpenVINORuntime, TorchRuntime
+
+STATIC = Path(__file__).parents[3] / "static"
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("encoder")
-    backbone = find_backbone(EMBEDDED, folder)
+    backbone = find_backbone(EMBEDDED, folder, STATIC)
     assert backbone is not None
     write_sample(folder / "sample", 9)
     paths = sorted((folder / "sample" / "images").iterdir())
@@ -95,10 +97,10 @@ def test_resnet50_is_torchvisions(tmp_path: Path, with_counters: bool) -> None:
     state = theirs.state_dict()
     if not with_counters:
         state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    path = DOWNLOADS["resnet50"].path(tmp_path)
+    path = published_weights("resnet50", STATIC).path(tmp_path)
     path.parent.mkdir(parents=True)
     torch.save(state, path)
-    backbone = find_backbone("resnet50", tmp_path)
+    backbone = find_backbone("resnet50", tmp_path, STATIC)
     assert backbone is not None
     encoder = Encoder(backbone)
     picture = torch.randint(0, 256, (1, 224, 224, 3), dtype=torch.uint8)
