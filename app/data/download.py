@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from http import HTTPStatus
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class DownloadError(SuresetError):
     """The file cannot be had, at least now. Who can do without it may."""
 
 
-def fetch(url: str, sha256: str, path: Path) -> Path:
+def fetch(url: str, sha256: str, path: Path, nearby: Path | None = None) -> Path:
     """Bring the file at ``url`` to ``path``; nothing is asked of the network when it is there.
 
     What has arrived lies in ``<name>.part`` beside it until its checksum was seen, and a later call
@@ -34,6 +35,7 @@ def fetch(url: str, sha256: str, path: Path) -> Path:
         url: where it is published.
         sha256: the file's checksum, 64 hexadecimal digits in lower case.
         path: where it belongs; missing folders are made, a damaged file is replaced.
+        nearby: where this machine may have it already; if so it is copied, not downloaded.
 
     Returns:
         ``path``.
@@ -47,7 +49,7 @@ def fetch(url: str, sha256: str, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
             if not _holds(path, sha256):
-                _bring(url, sha256, path)
+                _bring(url, sha256, path, nearby)
     except requests.RequestException as error:
         raise DownloadError(f"{url} cannot be had: {_why(error)}; try again.") from error
     except OSError as error:
@@ -56,12 +58,15 @@ def fetch(url: str, sha256: str, path: Path) -> Path:
     return path
 
 
-def _bring(url: str, sha256: str, path: Path) -> None:
+def _bring(url: str, sha256: str, path: Path, nearby: Path | None) -> None:
     if path.is_file():
         say(f"{path} is damaged: replacing it")
         path.unlink()
     part = path.with_name(path.name + ".part")
-    _receive_all(url, part)
+    if nearby is not None and _holds(nearby, sha256):
+        shutil.copyfile(nearby, part)
+    else:
+        _receive_all(url, part)
     if not _holds(part, sha256):
         part.unlink()
         raise DownloadError(

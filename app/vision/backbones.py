@@ -22,6 +22,10 @@ EMBEDDED = "tf_efficientnet_lite0"
 #: Backbones whose weights the catalogue may publish: what the weights ask for is known here.
 Published = Literal["resnet50"]
 
+#: An image may be built with weights in it. They lie as in a cache, in a folder that no volume
+#: covers, and are copied from there into the cache that is in use.
+IMAGE_CACHE = Path("/opt/sureset")
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -108,7 +112,8 @@ def fetch_weights(name: str, cache_dir: Path, static_dir: Path) -> Path | None:
     if name == EMBEDDED:
         return None
     weights = published_weights(name, static_dir)
-    return fetch(weights.url, weights.sha256, weights.path(cache_dir))
+    place, in_image = weights.path(cache_dir), weights.path(IMAGE_CACHE)
+    return fetch(weights.url, weights.sha256, place, nearby=in_image)
 
 
 def find_backbone(name: str, cache_dir: Path, static_dir: Path) -> Backbone | None:

@@ -160,6 +160,19 @@ def test_a_damaged_file_is_gone_when_it_cannot_be_replaced(server: Publisher, pa
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "asked"), [(CONTENT, []), (CONTENT[1:], [None]), (None, [None])]
+)
+def test_the_same_file_nearby_is_copied(
+    server: Publisher, path: Path, tmp_path: Path, content: bytes | None, asked: list[None]
+) -> None:
+    nearby = tmp_path / "nearby.pth"
+    if content is not None:
+        nearby.write_bytes(content)
+    fetch(server.url, SHA256, path, nearby)
+    assert path.read_bytes() == CONTENT and server.asked == asked
+
+
 @pytest.mark.parametrize(("status", "words"), [(404, "404 Not Found"), (503, "503 Service")])
 def test_a_refusal(server: Publisher, path: Path, status: int, words: str) -> None:
     server.status = status

@@ -9,6 +9,7 @@ import pytest
 from torchvision.models import ResNet50_Weights
 
 from app.errors import SuresetError
+from app.vision import backbones
 from app.vision.backbones import EMBEDDED, fetch_weights, find_backbone, published_weights
 from tests.unit.data.publisher import CONTENT, SHA256, Publisher, publishing
 
@@ -27,10 +28,22 @@ def static(server: Publisher, tmp_path: Path) -> Path:
     return written(tmp_path / "static", f"resnet50: {{url: '{server.url}', sha256: {SHA256}}}")
 
 
+@pytest.fixture(autouse=True)
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where an image would have the weights."""
+    monkeypatch.setattr(backbones, "IMAGE_CACHE", tmp_path / "image")
+    return tmp_path / "image" / "weights" / f"resnet50-{SHA256[:8]}.pth"
+
+
 def written(folder: Path, catalogue: str) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "weights.yaml").write_text(catalogue)
     return folder
+
+
+def put(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
 
 
 def test_the_catalogue_names_torchvisions_weights() -> None:
@@ -94,3 +107,32 @@ def test_from_another_mirror_they_are_the_same_file(static: Path, tmp_path: Path
     elsewhere = "http://127.0.0.1:9/get?file=7"
     written(static, f"resnet50: {{url: '{elsewhere}', sha256: {SHA256.upper()}}}")
     assert fetch_weights("resnet50", tmp_path, static) == place
+
+
+def test_the_images_are_copied_not_fetched(
+    server: Publisher, static: Path, image: Path, tmp_path: Path
+) -> None:
+    put(image, CONTENT)
+    place = fetch_weights("resnet50", tmp_path, static)
+    assert place is not None and place.read_bytes() == CONTENT
+    assert image.read_bytes() == CONTENT and server.asked == []
+
+
+def test_damaged_ones_are_replaced_by_the_images(
+    server: Publisher, static: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(image, CONTENT)
+    place = published_weights("resnet50", static).path(tmp_path)
+    put(place, CONTENT[1:])
+    fetch_weights("resnet50", tmp_path, static)
+    assert place.read_bytes() == CONTENT and server.asked == []
+    assert capsys.readouterr().err.splitlines() == [f"{place} is damaged: replacing it"]
+
+
+def test_an_image_with_other_weights_does_not_matter(
+    server: Publisher, static: Path, image: Path, tmp_path: Path
+) -> None:
+    put(image, CONTENT[1:])
+    place = fetch_weights("resnet50", tmp_path, static)
+    assert place is not None and place.read_bytes() == CONTENT
+    assert server.asked == [None]
