@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +25,15 @@ from app.web.served import Served
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from uvicorn.server import Protocols
 
-#: What is under way may take this long when the server is told to stop. Open pages hold a
-#: connection for ever.
-_GRACE_SECONDS = 1
+#: What is under way may take this long when the server is told to stop.
+_GRACE_SECONDS = 2.1
+_LOOK_SECONDS = 0.05
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop.
+    """Serve until told to stop, which ends the process.
 
     Raises:
         SuresetError: the port or the address can't be had, or the web assets are missing.
@@ -48,6 +52,7 @@ def serve(settings: Settings) -> None:
             server.run(sockets=[listening])
     except KeyboardInterrupt:
         say("Sureset has stopped")
+        _leave()
 
 
 def application(served: Served, static_dir: Path, uploads: Path) -> FastAPI:
@@ -93,12 +98,10 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Says where it is once it accepts, and hangs up on open pages when it stops."""
+    """Says where it is once it accepts; told to stop, answers what it was asked and is gone."""
 
     def __init__(self, app: FastAPI, listening: socket.socket) -> None:
-        super().__init__(
-            uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2 * _GRACE_SECONDS)
-        )
+        super().__init__(uvicorn.Config(app, log_level="warning"))
         self._listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -109,11 +112,36 @@ class _Server(uvicorn.Server):
             say(f"Sureset is serving at http://{host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._hang_up)
-        await super().shutdown(sockets)
+        hanging_up = asyncio.create_task(self._hang_up())
+        await super().shutdown(sockets)  # Accepts nobody any more, and waits for connections.
+        await hanging_up
 
-    def _hang_up(self) -> None:
-        # An application that sees its client leave ends its answer; one that is cancelled instead
-        # logs a traceback.
-        for connection in list(self.server_state.connections):
-            connection.transport.close()
+    async def _hang_up(self) -> None:
+        """Leave everyone once all have their answers, or the time is up."""
+        connections = self.server_state.connections
+        until = time.monotonic() + _GRACE_SECONDS
+        while any(map(_wants_an_answer, connections)) and time.monotonic() < until:
+            await asyncio.sleep(_LOOK_SECONDS)
+        if late := sum(map(_wants_an_answer, connections)):
+            say(f"requests that took too long and were cut off: {late}")
+        for connection in list(connections):
+            connection.transport.abort()
+        # An application that sees its client leave ends its answer by itself. One that works on
+        # works for nobody, and there is nothing to tell in the traceback of its end.
+        await asyncio.sleep(_LOOK_SECONDS)
+        logging.getLogger("uvicorn.error").disabled = True
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
+
+def _wants_an_answer(connection: Protocols) -> bool:
+    """Of the page's own streams only the heartbeat has no end; the others wait for an answer."""
+    scope = getattr(connection, "scope", None)  # None until the first request has come
+    return scope is not None and "/heartbeat/" not in scope["path"]
+
+
+def _leave() -> None:
+    """End the process now: Python would take a second, and wait for a picture being read."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

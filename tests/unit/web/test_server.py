@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pytest
 import uvicorn
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
+from gradio_client.utils import Status  # type: ignore[import-untyped]
 
 from app.errors import SuresetError
 from app.web.served import Served
@@ -150,9 +152,9 @@ def test_missing_web_assets_are_one_sentence(tmp_path: Path) -> None:
         application(Served(tmp_path), tmp_path, tmp_path)
 
 
-def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+def python(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "app", *arguments],
+        [sys.executable, *arguments],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -160,10 +162,66 @@ def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+def started(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
+    """The port a process serves at, once it does, and what it said until then."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(r"Sureset is serving at http://127\.0\.0\.1:(\d+)$", line):
+            return int(found[1]), said
+    pytest.fail("".join(said))
+
+
+def told_to_stop(process: subprocess.Popen[str], told: float) -> str:
+    """What a process says in the less than 3 s that it takes to end."""
+    assert process.stderr is not None
+    rest = process.stderr.read()
+    assert process.wait(10) == 0
+    assert time.monotonic() - told < 3
+    assert "Traceback" not in rest
+    assert rest.strip().endswith("Sureset has stopped")
+    return rest
+
+
+@contextmanager
+def open_page(port: int) -> Iterator[None]:
+    """A connection that the server keeps as long as the page is open."""
+    with socket.create_connection(("127.0.0.1", port)) as page:
+        page.sendall(b"GET /gradio_api/heartbeat/x HTTP/1.1\r\nHost: x\r\n\r\n")
+        page.recv(1)
+        yield
+
+
+@contextmanager
+def slow_server(seconds: float, models_dir: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command ``serve``, in a process that takes so long for each picture."""
+    where = ("--port", "0", "--models", str(models_dir))
+    process = python(
+        *("-m", "tests.unit.web.slow", str(seconds), "serve", *where), TMPDIR=str(folder)
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_readings(process: subprocess.Popen[str], n: int) -> None:
+    assert process.stderr is not None
+    assert [process.stderr.readline() for _ in range(n)] == ["reading\n"] * n
+
+
+def ask(port: int) -> int:
+    """Send a picture; gives the status of the answer."""
+    files = {"image": ("a.png", picture(0, 0, 250))}
+    return httpx.post(f"http://127.0.0.1:{port}/v1/predict", files=files, timeout=30).status_code
+
+
 def test_the_command_refuses_a_port_in_use_without_a_traceback(tmp_path: Path) -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        process = command("serve", "--port", str(port), "--models", str(tmp_path))
+        process = python("-m", "app", "serve", "--port", str(port), "--models", str(tmp_path))
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     [line] = said.splitlines()
@@ -172,28 +230,69 @@ def test_the_command_refuses_a_port_in_use_without_a_traceback(tmp_path: Path) -
 
 def test_the_command_says_where_it_serves_and_stops_when_told(tmp_path: Path) -> None:
     """With a page open: its connection must not hold up the end. Nothing stays behind."""
-    process = command("serve", "--port", "0", "--models", str(tmp_path), TMPDIR=str(tmp_path))
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if found := re.search(r"Sureset is serving at http://127\.0\.0\.1:(\d+)$", line):
-            break
-    else:
-        pytest.fail("".join(said))
+    where = ("--port", "0", "--models", str(tmp_path))
+    process = python("-m", "app", "serve", *where, TMPDIR=str(tmp_path))
+    port, said = started(process)
     assert "make train" in said[0], "it says that there is no bundle yet"
-    with socket.create_connection(("127.0.0.1", int(found[1]))) as open_page:
-        open_page.sendall(b"GET /gradio_api/heartbeat/x HTTP/1.1\r\nHost: x\r\n\r\n")
-        open_page.recv(1)
+    with open_page(port):
         assert any(tmp_path.iterdir())
         told = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        rest = process.stderr.read()
-        assert process.wait(10) == 0
-        assert time.monotonic() - told < 3
-    assert "Traceback" not in rest
-    assert rest.strip().endswith("Sureset has stopped")
+        told_to_stop(process, told)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_asked_is_answered_before_it_stops(
+    models_dir: Path, tmp_path: Path, red: Path
+) -> None:
+    """Programs that asked, and a page that waits; nobody new is let in meanwhile."""
+    with ThreadPoolExecutor() as pool, slow_server(1.5, models_dir, tmp_path) as process:
+        port, _ = started(process)
+        page = Client(f"http://127.0.0.1:{port}", verbose=False, analytics_enabled=False)
+        on_page = page.submit(handle_file(red), api_name="/predict")
+        while on_page.status().code is not Status.PROCESSING:
+            time.sleep(0.02)
+        wait_for_readings(process, 1)
+        asked = [pool.submit(ask, port) for _ in range(4)]
+        wait_for_readings(process, 4)
+        told = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        assert not any(one.done() for one in asked)
+        told_to_stop(process, told)
+        assert [one.result(5) for one in asked] == [200] * 4
+        assert on_page.result(5)["image"] == "red.png"
+
+
+def test_what_does_not_end_is_cut_off(models_dir: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool, slow_server(60, models_dir, tmp_path) as process:
+        port, _ = started(process)
+        with open_page(port):
+            asked = pool.submit(ask, port)
+            wait_for_readings(process, 1)
+            told = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            rest = told_to_stop(process, told)
+            with pytest.raises(httpx.RemoteProtocolError):
+                asked.result(5)
+    assert rest.splitlines()[0] == "requests that took too long and were cut off: 1"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_nobody_waits_for_holds_up_nothing(models_dir: Path, tmp_path: Path) -> None:
+    with slow_server(60, models_dir, tmp_path) as process:
+        port, _ = started(process)
+        with pytest.raises(httpx.ReadTimeout):
+            files = {"image": ("a.png", picture(0, 0, 250))}
+            httpx.post(f"http://127.0.0.1:{port}/v1/predict", files=files, timeout=0.3)
+        wait_for_readings(process, 1)
+        told = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        rest = told_to_stop(process, told)
+        assert time.monotonic() - told < 1.5
+    assert "cut off" not in rest
 
 
 def test_serving_does_not_wait_for_torch() -> None:

@@ -1,0 +1,41 @@
+"""The command ``serve`` with a fake bundle whose pictures take their time.
+
+    python -m tests.unit.web.slow SECONDS serve --models …
+
+says ``reading`` on standard error whenever a picture begins to be read.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from app import cli
+from app.web import server
+from app.web.served import Served
+from tests.unit.web.fake import FakeClassifier
+
+
+class SlowClassifier(FakeClassifier):
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__(path)
+        self.seconds = seconds
+
+    def read(self, pictures: Sequence[Path | bytes]) -> list[Any]:
+        print("reading", file=sys.stderr, flush=True)
+        time.sleep(self.seconds)
+        return super().read(pictures)
+
+
+def _load(models_dir: Path, model: str, seconds: float) -> Any:
+    return SlowClassifier((models_dir / model).resolve(), seconds)
+
+
+if __name__ == "__main__":
+    load = partial(_load, seconds=float(sys.argv.pop(1)))
+    server.Served = partial(Served, load=load)  # type: ignore[misc,assignment]
+    cli.main()
