@@ -89,6 +89,19 @@ def stack(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
+def host(engine: None) -> str:
+    """The address of this machine that containers and builds reach it by."""
+    gateway = "{{(index .IPAM.Config 0).Gateway}}"
+    command = ("docker", "network", "inspect", "bridge", "--format", gateway)
+    address = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        socket.create_server((address, 0)).close()
+    except OSError:
+        pytest.skip("containers do not reach this machine by an address of its own")
+    return address
+
+
+@pytest.fixture(scope="session")
 def trained(stack: Stack) -> str:
     """What ``make train`` says: the stack now has data, weights and a bundle."""
     done = stack.done("make", "train")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 from testcontainers.compose import DockerCompose
 
-from tests.stack.clone import Stack, environment, fresh_clone
+from tests.stack.clone import Stack, fresh_clone
 
 ALL = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
@@ -149,19 +148,12 @@ def caller(stack: Stack) -> Iterator[Stack]:
 def make(caller: Stack, *arguments: str) -> str:
     """What ``make ARGUMENTS`` says when the clone's owner calls it."""
     owner = caller.clone.stat()
-    socket = Path("/var/run/docker.sock")
-    groups = [socket.stat().st_gid] if socket.exists() else []
-    rights = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": groups}
-    done = subprocess.run(
-        ["make", *arguments],
-        cwd=caller.clone,
-        env=environment(HOME=str(caller.clone)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        **(rights if os.getuid() == 0 else {}),  # type: ignore[arg-type]
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = ["make", *arguments]
+    if os.getuid() == 0:
+        groups = Path("/var/run/docker.sock").stat().st_gid
+        rights = (f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", f"--groups={groups}")
+        command = ["setpriv", *rights, *command]
+    done = caller.done(*command, HOME=str(caller.clone))
     return done.stdout + done.stderr
 
 

@@ -26,8 +26,9 @@ class Publisher(ThreadingHTTPServer):
         asked: the ``Range`` of each request.
     """
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), Handler)
+        self.host = host
         self.content = CONTENT
         self.break_off_after: int | None = None
         self.stall_after: int | None = None
@@ -39,7 +40,7 @@ class Publisher(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/weights.pth"
+        return f"http://{self.host}:{self.server_port}/weights.pth"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -83,9 +84,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def publishing() -> Iterator[Publisher]:
+def publishing(host: str = "127.0.0.1") -> Iterator[Publisher]:
     """A publisher that answers until the block ends."""
-    with Publisher() as server:
+    with Publisher(host) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
