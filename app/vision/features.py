@@ -119,17 +119,22 @@ class FeatureCache:
             if batch:
                 yield np.stack(batch)
 
+        def write() -> None:
+            features = np.concatenate(computed)
+            computed.clear()
+            self._append(pending[: len(features)], features)
+            del pending[: len(features)]
+
         with progress("features", len(missing)) as advance:
-            for features in self._runtime.encode(batches()):
-                computed.append(features)
-                advance(len(features))
-                done = sum(map(len, computed))
-                if done >= _ROWS_BETWEEN_WRITES:
-                    self._append(pending[:done], np.concatenate(computed))
-                    del pending[:done]
-                    computed.clear()
-            if computed:
-                self._append(pending, np.concatenate(computed))
+            try:
+                for features in self._runtime.encode(batches()):
+                    computed.append(features)
+                    advance(len(features))
+                    if sum(map(len, computed)) >= _ROWS_BETWEEN_WRITES:
+                        write()
+            finally:  # Told to stop, too, keep what is done.
+                if computed:
+                    write()
         return unreadable
 
     def _decoded(
@@ -150,7 +155,8 @@ class FeatureCache:
                 return PictureError(f"it cannot be opened: {error.strerror}")
 
         ahead: deque[tuple[bytes, Future[NDArray[np.uint8] | PictureError]]] = deque()
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
             for key, path in missing.items():
                 ahead.append((key, pool.submit(decode, key, path)))
                 if len(ahead) > 4 * self._runtime.batch:
@@ -158,6 +164,8 @@ class FeatureCache:
                     yield first, future.result()
             for first, future in ahead:
                 yield first, future.result()
+        finally:  # Told to stop, do not decode what nobody waits for.
+            pool.shutdown(cancel_futures=True)
 
     def _append(self, keys: list[bytes], features: Features) -> None:
         facts = self.folder / "facts.json"

@@ -122,6 +122,38 @@ def test_what_a_killed_run_left_is_cut_off(tmp_path: Path, features: int, keys: 
     np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
 
 
+class Stopped(Means):
+    """A runtime that is told to stop when three batches are done."""
+
+    def encode(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for number, features in enumerate(super().encode(batches)):
+            if number == 3:
+                raise SystemExit(143)
+            yield features
+
+
+def test_told_to_stop_it_keeps_what_is_done_and_decodes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, keys = pictures(tmp_path, 60)
+    decoded: list[bytes] = []
+
+    def slowly(data: bytes, geometry: Preprocess) -> np.ndarray:
+        decoded.append(data)
+        time.sleep(0.5 if len(decoded) > 16 else 0)  # Four batches are drawn.
+        return read_rgb(data, geometry)
+
+    monkeypatch.setattr("app.vision.features.read_rgb", slowly)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    with pytest.raises(SystemExit):
+        FeatureCache(tmp_path / "cache", "e", Stopped(), GEOMETRY).features(paths, keys)
+    assert len(decoded) < 20  # Another 16 waited.
+    runtime = Means()
+    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths, keys)
+    assert runtime.pictures == 60 - 12
+    np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
+
+
 def extract_slowly(folder: Path, paths: list[Path], keys: np.ndarray) -> None:
     FeatureCache(folder, "e", Means(pause=0.02), GEOMETRY).features(paths, keys)
 
