@@ -74,10 +74,19 @@ def prefetch(settings: Settings) -> None:
 
 @command(*_DATA, "models_dir", "save_as", *_WEIGHTS, "logs_dir", *_METHOD, "seed")
 def train(settings: Settings) -> None:
-    """The whole run, from a folder of pictures to a bundle."""
-    from app.pipeline.train import train
+    """The whole run, from a folder of pictures to a bundle; stopped, it goes on the next time."""
+    # As SIGTERM does, and not as a KeyboardInterrupt, of which Lightning makes the status 1.
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        from app.pipeline.train import train
 
-    train(settings)
+        train(settings)
+    except SystemExit as stopped:
+        say(
+            f"stopped: the features and epochs that are done stay in {settings.cache_dir}, "
+            "and the same command goes on from there"
+        )
+        sys.exit(stopped.code or 143)  # Lightning has one of its own for SIGTERM, with no code.
 
 
 @command(*_DATA, *_BUNDLE, "save_as", *_METHOD)
@@ -152,7 +161,7 @@ def main() -> None:
         name = "train" if "--train" in arguments else "serve"
         arguments = [name, *(a for a in arguments if a != "--train")]
     # Told to stop, leave nothing half-written: what cleans up runs as it does after an error.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _stop)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -161,3 +170,7 @@ def main() -> None:
     except SuresetError as error:
         say(f"error: {error}")
         sys.exit(1)
+
+
+def _stop(number: int, _: object) -> None:
+    sys.exit(128 + number)

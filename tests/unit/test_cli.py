@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from app import cli
 from app.errors import SuresetError
 from app.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """What the commands make of signals is not to outlive them here."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -63,6 +75,27 @@ def test_an_error_is_one_sentence_and_status_1(
         cli.main()
     assert stopped.value.code == 1
     assert capsys.readouterr().err == "error: there is nothing here: do something.\n"
+
+
+@pytest.mark.parametrize(("code", "status"), [(143, 143), (130, 130), (None, 143)])
+def test_stopped_training_says_what_stays(
+    code: int | None,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import app.pipeline.train
+
+    def stop(_: Settings) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(app.pipeline.train, "train", stop)
+    monkeypatch.setattr(sys, "argv", ["app", "train", "--cache", "kept"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == status
+    [said] = capsys.readouterr().err.splitlines()
+    assert "stay in kept" in said and "the same command goes on" in said
 
 
 @pytest.mark.parametrize("words", [["train", "--nonsense"], ["nonsense"], ["predict"]])
