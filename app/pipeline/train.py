@@ -53,7 +53,7 @@ def train(settings: Settings) -> Path:
 
     # Torch and timm take seconds to load: only once there is something to train on.
     from app.vision.encoder import exported
-    from app.vision.fitting import fit_heads
+    from app.vision.fitting import checkpoints_of, fit_heads
 
     backbone = choose_backbone(settings)
     with watch("export"):
@@ -79,7 +79,9 @@ def train(settings: Settings) -> Path:
             (features[rows], pictures.labels(rows))
             for rows in (pictures.rows("train"), pictures.rows("valid"))
         )
-        heads = fit_heads(training, validation, classes, settings.seed, settings.logs_dir)
+        problem = training, validation, classes, settings.seed
+        checkpoints = checkpoints_of(*problem, settings.cache_dir)
+        heads = fit_heads(*problem, settings.logs_dir, checkpoints)
 
     facts: Facts = {
         "name": name,
@@ -110,6 +112,7 @@ def train(settings: Settings) -> Path:
             reference = heads.standardise(training[0])
             calibrate_into(folder, facts, settings, heads, reference, pictures, features)
         results = evaluate_into(folder, facts, settings, heads, pictures, features, watch)
+    checkpoints.remove()
     print_table(results, settings.alpha)
     place = settings.models_dir / name
     say(f"bundle {place} after {watch.seconds()['total']:.0f} s, report {place / 'report.html'}")

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import xxhash
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
-    RandomSampler,
     Sampler,
     SequentialSampler,
     TensorDataset,
@@ -29,7 +32,8 @@ from torch.utils.data import (
 
 from app.conformal.spaces import JOINT, combinations, joint_labels
 from app.conformal.temperature import fit_temperature
-from app.progress import progress
+from app.progress import progress, say
+from app.vision.checkpoints import CheckpointFile, Checkpoints
 from app.vision.heads import Heads, joint_is_feasible
 
 Ints = NDArray[np.int64]
@@ -92,6 +96,61 @@ def _joint_loss(logits: Tensor, labels: Tensor, classes: Mapping[str, int]) -> T
     return -torch.logsumexp(log_probs.flatten(1), dim=1).sum() / known
 
 
+class _Shuffled(Sampler[Ints]):
+    """Batches of pictures, in an order that follows from the seed and the epoch alone.
+
+    So a fitting that goes on sees what it would have seen. Whole batches are drawn at once:
+    collating them picture by picture would take longer.
+    """
+
+    def __init__(self, pictures: int, seed: int, epoch: int) -> None:
+        self._pictures = pictures
+        self._seed = seed
+        self._epoch = epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch, but only after it drew the first batch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self._pictures // _BATCH)
+
+    def __iter__(self) -> Iterator[Ints]:
+        order = np.random.default_rng([self._seed, self._epoch]).permutation(self._pictures)
+        return iter(np.split(order, range(_BATCH, self._pictures, _BATCH)))
+
+
+class _EarlyStopping(EarlyStopping):
+    """Stops a fitting that goes on from the checkpoint of the epoch it had stopped at."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.should_stop = self.stopping_reason != EarlyStoppingReason.NOT_STOPPED
+
+
+class _Best(pl.Callback):
+    """The weights of the epoch with the best validation loss.
+
+    They are part of each checkpoint. In a file of their own, as ModelCheckpoint keeps them, they
+    could be of another epoch than a run that was killed meanwhile goes on from.
+    """
+
+    def __init__(self) -> None:
+        self._loss = float("nan")
+        self.weights: dict[str, Tensor] = {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        loss = trainer.callback_metrics["valid_loss"].item()
+        if not self.weights or loss < self._loss:
+            self._loss = loss
+            self.weights = {name: value.clone() for name, value in module.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"loss": self._loss, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._loss, self.weights = state["loss"], state["weights"]
+
+
 class _Epochs(pl.Callback):
     """Tell the progress bar of each epoch."""
 
@@ -102,21 +161,48 @@ class _Epochs(pl.Callback):
         self._advance(1)
 
 
+def checkpoints_of(
+    training: tuple[Features, Mapping[str, Ints]],
+    validation: tuple[Features, Mapping[str, Ints]],
+    classes: Mapping[str, int],
+    seed: int,
+    cache_dir: Path,
+) -> Checkpoints:
+    """The checkpoints of one problem, told from others by everything that decides the result."""
+    facts = {
+        "classes": list(classes.items()),
+        "seed": seed,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "versions": {name: version(name) for name in ("numpy", "pytorch-lightning", "torch")},
+        "pictures": [len(features) for features, _ in (training, validation)],
+    }
+    fingerprint = xxhash.xxh3_128(json.dumps(facts).encode())
+    fingerprint.update(Path(__file__).read_bytes())  # The rates, and all that is done with them.
+    for features, labels in (training, validation):
+        for array in (features, *(labels[task] for task in classes)):
+            fingerprint.update(np.ascontiguousarray(array).data)
+    return Checkpoints(cache_dir, fingerprint.hexdigest())
+
+
 def fit_heads(
     training: tuple[Features, Mapping[str, Ints]],
     validation: tuple[Features, Mapping[str, Ints]],
     classes: Mapping[str, int],
     seed: int,
     logs_dir: Path,
+    checkpoints: Checkpoints,
 ) -> Heads:
     """Fit the taskwise head, and the joint one where it is feasible, with their temperatures.
+
+    A run that was stopped goes on from its checkpoints, to the same heads bit for bit.
 
     Args:
         training: features (n, d) and labels {task: (n,)}, -1 where unknown.
         validation: likewise; it stops the fitting, and fits the temperatures.
         classes: the number of classes of each task.
         seed: draws the order of the pictures.
-        logs_dir: where Lightning writes its logs and checkpoints.
+        logs_dir: where Lightning writes its logs.
+        checkpoints: those of this problem (``checkpoints_of``); they stay until they are removed.
     """
     features = training[0]
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
@@ -127,7 +213,8 @@ def fit_heads(
 
     kinds = ["taskwise", JOINT] if joint_is_feasible(classes) else ["taskwise"]
     data = dataset(*training), dataset(*validation)
-    fitted = {kind: _fit(kind, *data, classes, seed, logs_dir) for kind in kinds}
+    with checkpoints.alone():
+        fitted = {kind: _fit(kind, *data, classes, seed, logs_dir, checkpoints) for kind in kinds}
     weights = {kind: head.linear.weight.detach().numpy().T.copy() for kind, head in fitted.items()}
     biases = {kind: head.linear.bias.detach().numpy() for kind, head in fitted.items()}
     plain = Heads(mean, scale, weights, biases, dict(classes), temperatures={})
@@ -142,24 +229,28 @@ def _fit(
     classes: Mapping[str, int],
     seed: int,
     logs_dir: Path,
+    checkpoints: Checkpoints,
 ) -> Head:
     """The head of the epoch with the best validation loss."""
-    pl.seed_everything(seed, verbose=False)
     head = Head(training.tensors[0].shape[1], classes, kind)
-
-    # Whole batches are drawn at once: collating them picture by picture would take longer.
-    def loader(data: TensorDataset, order: Sampler[int]) -> DataLoader[tuple[Tensor, ...]]:
-        batches = BatchSampler(order, _BATCH, drop_last=False)
-        return DataLoader(data, batch_size=None, sampler=batches)
+    kept = checkpoints.read(kind)
+    epochs = kept["epoch"] + 1 if kept else 0
+    if epochs:
+        say(f"fitting the {kind} head goes on from epoch {epochs}")
+    order = _Shuffled(len(training), seed, epochs)
+    sequence = BatchSampler(SequentialSampler(validation), _BATCH, drop_last=False)
+    place = checkpoints.path(kind)
+    last = ModelCheckpoint(
+        place.parent, place.stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    best = _Best()
 
     with (
         progress(f"fitting the {kind} head", _EPOCHS, "epochs") as advance,
         _quiet(),
         _one_thread(),
-        # Not among the logs, where a second run at once could take this run's for its own.
-        TemporaryDirectory() as folder,
     ):
-        best = ModelCheckpoint(folder, monitor="valid_loss")
+        advance(epochs)
         trainer = pl.Trainer(
             max_epochs=_EPOCHS,
             accelerator="auto",
@@ -170,15 +261,22 @@ def _fit(
             num_sanity_val_steps=0,
             logger=CSVLogger(logs_dir, name=kind),
             log_every_n_steps=10,
-            callbacks=[EarlyStopping("valid_loss", patience=_PATIENCE), best, _Epochs(advance)],
+            plugins=[CheckpointFile()],
+            callbacks=[
+                _EarlyStopping("valid_loss", patience=_PATIENCE),
+                best,
+                _Epochs(advance),
+                last,
+            ],
         )
         trainer.fit(
             head,
-            loader(training, RandomSampler(training)),
-            loader(validation, SequentialSampler(validation)),
+            DataLoader(training, batch_size=None, sampler=order),
+            DataLoader(validation, batch_size=None, sampler=sequence),
+            ckpt_path=place if kept else None,
+            weights_only=True,
         )
-        stored = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    head.load_state_dict(stored["state_dict"])
+    head.load_state_dict(best.weights)
     return head.cpu()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -351,3 +352,41 @@ def test_terminated_it_leaves_nothing_half_written(workplace: Path, tmp_path: Pa
     process.communicate(timeout=60)
     assert process.returncode == 143
     assert list(models.iterdir()) == []
+
+
+def test_stopped_while_fitting_it_goes_on_to_the_same_bundle(
+    workplace: Path, tmp_path: Path
+) -> None:
+    """SIGTERM as `docker stop` sends it, then Ctrl-C, then left alone."""
+    shutil.copytree(workplace / "cache" / "features", tmp_path / "cache" / "features")
+    folders = [
+        word for name in ("cache", "models", "logs") for word in (f"--{name}", str(tmp_path / name))
+    ]
+    command = [sys.executable, "-m", "app", "train", *folders]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BACKBONE": "tf_efficientnet_lite0"}
+    kept = tmp_path / "cache" / "fitting"
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        process = subprocess.Popen(
+            command, cwd=workplace, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        if number == signal.SIGTERM:
+            while process.poll() is None and not list(kept.glob("*.ckpt")):
+                time.sleep(0.001)
+        else:
+            while "goes on from epoch" not in process.stderr.readline():
+                assert process.poll() is None
+        process.send_signal(number)
+        said = process.communicate(timeout=10)[1]  # Docker kills after as long.
+        assert process.returncode == status
+        last = said.rstrip().splitlines()[-1]
+        assert f"stay in {tmp_path / 'cache'}" in last and "the same command goes on" in last
+        assert "Traceback" not in said
+    done = run_in(workplace, "train", *folders, BACKBONE="tf_efficientnet_lite0")
+    assert done.returncode == 0, done.stderr
+    assert "fitting the taskwise head goes on from epoch" in done.stderr
+    assert list(kept.iterdir()) == []
+    first = open_bundle(tmp_path / "models" / "latest")["files"]
+    again = open_bundle(bundle(workplace))["files"]
+    stable = [f for f in first if f not in ("metrics.json", "report.html")]
+    assert {f: first[f] for f in stable} == {f: again[f] for f in stable}

@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from app.conformal.spaces import JOINT
-from app.vision.fitting import Head, fit_heads
+from app.vision.fitting import Head, checkpoints_of, fit_heads
 from app.vision.heads import Heads, joint_is_feasible
 
 CLASSES = {"colour": 4, "type": 3}
@@ -25,9 +25,14 @@ def draw(n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return (3 + 2 * (x + rng.normal(size=x.shape) * 1.5)).astype(np.float32), labels
 
 
+def fit(training, validation, seed: int, folder: Path) -> Heads:
+    problem = training, validation, CLASSES, seed
+    return fit_heads(*problem, folder / "logs", checkpoints_of(*problem, folder / "cache"))
+
+
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Heads:
-    return fit_heads(draw(800, 1), draw(200, 2), CLASSES, 0, tmp_path_factory.mktemp("logs"))
+    return fit(draw(800, 1), draw(200, 2), 0, tmp_path_factory.mktemp("heads"))
 
 
 @pytest.mark.parametrize("kind", ["taskwise", "joint"])
@@ -72,7 +77,7 @@ def test_saved_and_loaded(heads: Heads, tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_heads(tmp_path: Path) -> None:
-    a, b = (fit_heads(draw(300, 1), draw(100, 2), CLASSES, 3, tmp_path / n) for n in "ab")
+    a, b = (fit(draw(300, 1), draw(100, 2), 3, tmp_path / n) for n in "ab")
     assert (a.weights[JOINT] == b.weights[JOINT]).all()
     assert a.temperatures == b.temperatures
 
@@ -81,7 +86,7 @@ def test_unknown_labels_teach_what_is_known(tmp_path: Path) -> None:
     features, labels = draw(800, 1)
     labels["type"][::2] = -1
     labels["colour"][1::2] = -1
-    heads = fit_heads((features, labels), draw(300, 2), CLASSES, 0, tmp_path)
+    heads = fit((features, labels), draw(300, 2), 0, tmp_path)
     new, truth = draw(2000, 3)
     for kind in ("taskwise", JOINT):
         probs = heads.probabilities(new, kind, "taskwise")
