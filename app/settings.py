@@ -40,7 +40,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(DEFAULT_DATA_DIR, description="folder of labelled pictures")
     models_dir: Path = Field(Path("models"), description="folder of bundles")
-    cache_dir: Path = Field(Path("cache"), description="weights and features, safe to delete")
+    cache_dir: Path = Field(
+        Path("cache"), description="weights, features and checkpoints of training, safe to delete"
+    )
     logs_dir: Path = Field(Path("lightning_logs"), description="training logs")
     static_dir: Path = Field(Path("static"), description="web assets, and the catalogue of weights")
 
