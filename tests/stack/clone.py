@@ -55,21 +55,25 @@ class Stack:
     project: str
     port: int
 
-    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the clone, successful or not."""
+    def run(
+        self, *command: str, typed: str = "", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the clone, successful or not; ``typed`` is its standard input."""
         return subprocess.run(
             command,
             cwd=self.clone,
             env=environment(**variables),
-            stdin=subprocess.DEVNULL,
+            input=typed,
             capture_output=True,
             text=True,
             errors="replace",
         )
 
-    def done(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def done(
+        self, *command: str, typed: str = "", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command that must succeed; where it does not, the test shows all it said."""
-        done = self.run(*command, **variables)
+        done = self.run(*command, typed=typed, **variables)
         if done.returncode != 0:
             pytest.fail(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
         return done

@@ -18,7 +18,7 @@ from tests.unit.data.publisher import SHA256, publishing
 
 def test_image_is_unprivileged_and_says_what_it_is(stack: Stack, base_image: str) -> None:
     config = stack.inspect("image", "inspect", stack.image)["Config"]
-    assert config["User"] == "sureset"
+    assert config["User"] == "1000:1000"
     assert config["Entrypoint"] == ["unprivileged", "python", "-m", "app"]
     prefix = "org.opencontainers.image."
     labels = {name.removeprefix(prefix): text for name, text in config["Labels"].items()}

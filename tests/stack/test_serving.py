@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,43 @@ def test_a_bad_picture_is_a_line_and_a_failure(stack: Stack, trained: str) -> No
     assert answer["error"]
 
 
-def test_make_serve_and_down(stack: Stack) -> None:
-    """In the foreground, with no bundle yet, until Ctrl-C; then nothing but the volumes stays."""
+def test_stop_answers_what_was_asked(
+    stack: Stack, webui: DockerCompose, url: str, picture: Path
+) -> None:
+    """Told to stop with requests in flight, it answers them and is gone in three seconds."""
+    files = [("image", (f"{i}{picture.suffix}", picture.read_bytes())) for i in range(16)]
+
+    def ask(_: int) -> tuple[int, int, float]:
+        response = requests.post(f"{url}/v1/predict", files=files, timeout=60)
+        return response.status_code, len(response.json()), time.monotonic()
+
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            answers = pool.map(ask, range(4))
+            time.sleep(0.2)
+            told = time.monotonic()
+            stack.compose("stop", "webui")
+            stopped = time.monotonic()
+        assert stopped - told < 3
+        every = list(answers)
+        assert [(status, count) for status, count, _ in every] == [(200, 16)] * 4
+        assert any(answered > told for _, _, answered in every), "none was in flight"
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"{url}/healthz", timeout=5)
+    finally:
+        stack.compose("up", "--detach", "--wait", "webui")
+
+
+def test_logs_and_shell(stack: Stack, webui: DockerCompose) -> None:
+    assert "Sureset is serving at" in stack.done("make", "logs").stdout
+    inside = stack.done("make", "shell", typed="pwd; id -u; command -v python\n").stdout
+    assert inside.split() == ["/app", "1000", "/opt/venv/bin/python"]
+
+
+def test_make_serve_down_and_clean(stack: Stack) -> None:
+    """In the foreground, with no bundle yet, until Ctrl-C; then nothing but the volumes stays,
+    until they too are told to go.
+    """
     project = f"{stack.project}-serve"
     variables = {"COMPOSE_PROJECT_NAME": project, "PORT": str(stack.port + 1), "SAMPLE_SIZE": "0"}
     of_project = ("--filter", f"label=com.docker.compose.project={project}", "--quiet")
@@ -117,7 +153,14 @@ def test_make_serve_and_down(stack: Stack) -> None:
         stack.done("make", "down", **variables)
         assert stack.done("docker", "ps", "--all", *of_project).stdout == ""
         assert stack.done("docker", "network", "ls", *of_project).stdout == ""
-        assert stack.done("docker", "volume", "ls", *of_project).stdout != ""
+        volumes = stack.done("docker", "volume", "ls", *of_project).stdout
+        assert f"{project}_models\n" in volumes
+
+        kept = stack.run("make", "clean", typed="no\n", **variables)
+        assert kept.returncode != 0 and f"  {project}_models\n" in kept.stderr
+        assert stack.done("docker", "volume", "ls", *of_project).stdout == volumes
+        stack.done("make", "clean", typed="yes\n", **variables)
+        assert stack.done("docker", "volume", "ls", *of_project).stdout == ""
     finally:
         serving.kill()
         stack.compose("--profile", "*", "down", "--volumes", **variables)

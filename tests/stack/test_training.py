@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,28 @@ def test_folders_of_the_host(stack: Stack, trained: str, tmp_path: Path) -> None
     answer = json.loads(stack.done("make", "predict", f"ARGS={picture}", *folders).stdout)
     assert answer["image"] == str(picture)
     assert set(answer["tasks"]) == {"colour", "type"}
+
+
+def test_stopped_training_goes_on_where_it_was(stack: Stack, trained: str) -> None:
+    """``docker stop`` within its grace of ten seconds; then the next ``make train``."""
+    name = f"{stack.project}-stopped"
+    run = ("run", "--detach", "--name", name, "--no-deps", "train")
+    stack.compose(*run, SEED="5")
+    try:
+        wait = "until ls /app/cache/fitting/*.ckpt; do sleep 0.01; done"
+        stack.done("docker", "exec", name, "timeout", "120", "sh", "-c", wait)
+        told = time.monotonic()
+        stack.done("docker", "stop", name)
+        assert time.monotonic() - told < 10
+        assert stack.inspect("inspect", name)["State"]["ExitCode"] == 143
+        logs = stack.done("docker", "logs", name)
+        said = logs.stdout + logs.stderr
+        assert "stopped: " in said and "the same command goes on from there" in said
+        assert "Traceback" not in said
+    finally:
+        stack.run("docker", "rm", "--force", name)
+    done = stack.done("make", "train", "SEED=5")
+    assert "head goes on from epoch" in done.stdout + done.stderr
+    assert stack.shell("train", "ls -A /app/cache/fitting") == ""
+    bundle = json.loads(stack.shell("webui", "cat /app/models/latest/bundle.json"))
+    assert bundle["seed"] == 5
