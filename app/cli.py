@@ -33,6 +33,7 @@ _DATA = ("data_dir", "layout")
 _BUNDLE = ("models_dir", "model", "cache_dir")
 _WEIGHTS = ("cache_dir", "static_dir", "backbone")
 _METHOD = ("alpha", "head", "space", "score", "taxonomy")
+_WANDB = ("wandb_dir", "wandb_key_file", "wandb_project", "wandb_entity", "wandb_base_url")
 _SERVER = ("models_dir", "model", "static_dir", "address", "port")
 
 
@@ -72,7 +73,10 @@ def prefetch(settings: Settings) -> None:
     prefetch(settings)
 
 
-@command(*_DATA, "models_dir", "save_as", *_WEIGHTS, "logs_dir", *_METHOD, "seed")
+@command(
+    *(*_DATA, "models_dir", "save_as", *_WEIGHTS, "logs_dir", *_METHOD, "seed"),
+    *_WANDB,
+)
 def train(settings: Settings) -> None:
     """The whole run, from a folder of pictures to a bundle; stopped, it goes on the next time."""
     # As SIGTERM does, and not as a KeyboardInterrupt, of which Lightning makes the status 1.

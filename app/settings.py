@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     )
     logs_dir: Path = Field(Path("lightning_logs"), description="training logs")
     static_dir: Path = Field(Path("static"), description="web assets, and the catalogue of weights")
+    # Compose's name for the folder of the host is that of the same folder in a local run.
+    wandb_dir: Path = Field(
+        Path("wandb"),
+        validation_alias=AliasChoices("wandb_dir", "wandb_dir_host"),
+        description="files of Weights & Biases (W&B)",
+    )
 
     layout: Literal["auto", "csv", "thesis", "folders", "sgvehicle", "utkface"] = Field(
         "auto", description="how the folder names its labels; found out unless given"
@@ -65,6 +71,17 @@ class Settings(BaseSettings):
     score: Score = Field("hinge", description="nonconformity score")
     taxonomy: Taxonomy = Field("task", description="which scores share one threshold")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of splits, fitting and clustering")
+
+    wandb_key_file: Path | None = Field(
+        None, description="file that holds a W&B key; without one, runs stay in --wandb"
+    )
+    wandb_project: str = Field("sureset", description="W&B project of the runs")
+    wandb_entity: str | None = Field(
+        None, description="W&B user or team of the runs (default: the key's)"
+    )
+    wandb_base_url: str | None = Field(
+        None, description="address of a W&B server of your own (default: W&B's)"
+    )
 
     address: str = Field("127.0.0.1", description="address the server listens on")
     port: int = Field(7860, ge=0, le=65535, description="port the server listens on")

@@ -26,6 +26,7 @@ from app.pipeline.pictures import (
 )
 from app.pipeline.reuse import FITTED
 from app.pipeline.stopwatch import Stopwatch
+from app.pipeline.tracking import Tracking
 from app.progress import say
 from app.settings import Settings
 from app.vision.backbones import EMBEDDED, Backbone, find_backbone
@@ -34,6 +35,9 @@ from app.vision.runtimes import OpenVINORuntime, Runtime, TorchRuntime
 
 _VERSIONS = ("torch", "openvino", "numpy", "timm", "pytorch-lightning", "pillow")
 
+#: The settings that decide a run's results, beside those that are among the facts of its bundle.
+_DECISIVE = {"layout", "alpha", "head", "space", "score", "taxonomy"}
+
 
 def train(settings: Settings) -> Path:
     """Train on a folder of labelled pictures; returns the bundle it wrote.
@@ -41,6 +45,11 @@ def train(settings: Settings) -> Path:
     Raises:
         SuresetError: the pictures, the weights or the disk do not allow it; it says what to do.
     """
+    with Tracking(settings) as tracking:
+        return _train(settings, tracking)
+
+
+def _train(settings: Settings, tracking: Tracking) -> Path:
     watch = Stopwatch()
     name = settings.save_as or datetime.now().strftime("%Y%m%d-%H%M%S")
     pictures = find_pictures(settings)
@@ -52,6 +61,7 @@ def train(settings: Settings) -> Path:
     check_space(classes, settings)
 
     # Torch and timm take seconds to load: only once there is something to train on.
+    tracking.load()
     from app.vision.encoder import exported
     from app.vision.fitting import checkpoints_of, fit_heads
 
@@ -74,15 +84,6 @@ def train(settings: Settings) -> Path:
         )
         check_held_out(pictures, settings.alpha)  # Some may have broken off when decoded.
 
-    with watch("fit"), writing("the training log", settings.logs_dir, "--logs"):
-        training, validation = (
-            (features[rows], pictures.labels(rows))
-            for rows in (pictures.rows("train"), pictures.rows("valid"))
-        )
-        problem = training, validation, classes, settings.seed
-        checkpoints = checkpoints_of(*problem, settings.cache_dir)
-        heads = fit_heads(*problem, settings.logs_dir, checkpoints)
-
     facts: Facts = {
         "name": name,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -94,7 +95,6 @@ def train(settings: Settings) -> Path:
         },
         "preprocess": asdict(backbone.preprocess),
         "runtime": {"name": serving.name, "precision": serving.precision},
-        "temperatures": heads.temperatures,
         "seed": settings.seed,
         "versions": {
             "sureset": __version__,
@@ -102,6 +102,19 @@ def train(settings: Settings) -> Path:
             **{package: version(package) for package in _VERSIONS},
         },
     }
+    chosen = settings.model_dump(include=_DECISIVE)
+    tracking.begin(name, {**facts, **chosen, "splits": pictures.sizes()})
+
+    with watch("fit"), writing("the training log", settings.logs_dir, "--logs"):
+        training, validation = (
+            (features[rows], pictures.labels(rows))
+            for rows in (pictures.rows("train"), pictures.rows("valid"))
+        )
+        problem = training, validation, classes, settings.seed
+        checkpoints = checkpoints_of(*problem, settings.cache_dir)
+        heads = fit_heads(*problem, settings.logs_dir, checkpoints, tracking)
+    facts["temperatures"] = heads.temperatures
+
     with new_bundle(settings.models_dir, name, facts) as folder:
         with watch("export"):
             heads.save(folder / "heads.safetensors")
@@ -113,6 +126,10 @@ def train(settings: Settings) -> Path:
             calibrate_into(folder, facts, settings, heads, reference, pictures, features)
         results = evaluate_into(folder, facts, settings, heads, pictures, features, watch)
     checkpoints.remove()
+    measured = {
+        f"{task}/{key}": value for task, m in results.items() for key, value in asdict(m).items()
+    }
+    tracking.summarise({"bundle": name, **measured})
     print_table(results, settings.alpha)
     place = settings.models_dir / name
     say(f"bundle {place} after {watch.seconds()['total']:.0f} s, report {place / 'report.html'}")

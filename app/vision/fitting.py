@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,7 +19,7 @@ import xxhash
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import (
@@ -72,7 +72,7 @@ class Head(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         loss = self.loss(*batch)
-        self.log("train_loss", loss)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
@@ -151,6 +151,18 @@ class _Best(pl.Callback):
         self._loss, self.weights = state["loss"], state["weights"]
 
 
+class _Watched(WandbLogger):
+    """W&B's view of one head: its losses as ``taskwise/valid_loss``."""
+
+    LOGGER_JOIN_CHAR = "/"
+
+
+class Onlooker(Protocol):
+    """Whoever is told of the losses."""
+
+    def log(self, values: Mapping[str, Any]) -> None: ...
+
+
 class _Epochs(pl.Callback):
     """Tell the progress bar of each epoch."""
 
@@ -191,6 +203,7 @@ def fit_heads(
     seed: int,
     logs_dir: Path,
     checkpoints: Checkpoints,
+    onlooker: Onlooker | None = None,
 ) -> Heads:
     """Fit the taskwise head, and the joint one where it is feasible, with their temperatures.
 
@@ -203,6 +216,7 @@ def fit_heads(
         seed: draws the order of the pictures.
         logs_dir: where Lightning writes its logs.
         checkpoints: those of this problem (``checkpoints_of``); they stay until they are removed.
+        onlooker: is told each epoch's losses as well, ``{"taskwise/valid_loss": 1.2, …}``.
     """
     features = training[0]
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
@@ -213,8 +227,9 @@ def fit_heads(
 
     kinds = ["taskwise", JOINT] if joint_is_feasible(classes) else ["taskwise"]
     data = dataset(*training), dataset(*validation)
+    how = classes, seed, logs_dir, checkpoints, onlooker
     with checkpoints.alone():
-        fitted = {kind: _fit(kind, *data, classes, seed, logs_dir, checkpoints) for kind in kinds}
+        fitted = {kind: _fit(kind, *data, *how) for kind in kinds}
     weights = {kind: head.linear.weight.detach().numpy().T.copy() for kind, head in fitted.items()}
     biases = {kind: head.linear.bias.detach().numpy() for kind, head in fitted.items()}
     plain = Heads(mean, scale, weights, biases, dict(classes), temperatures={})
@@ -230,6 +245,7 @@ def _fit(
     seed: int,
     logs_dir: Path,
     checkpoints: Checkpoints,
+    onlooker: Onlooker | None,
 ) -> Head:
     """The head of the epoch with the best validation loss."""
     head = Head(training.tensors[0].shape[1], classes, kind)
@@ -244,6 +260,9 @@ def _fit(
         place.parent, place.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
     best = _Best()
+    loggers: list[Logger] = [CSVLogger(logs_dir, name=kind)]
+    if onlooker is not None:
+        loggers.append(_Watched(experiment=cast(Any, onlooker), prefix=kind))
 
     with (
         progress(f"fitting the {kind} head", _EPOCHS, "epochs") as advance,
@@ -259,7 +278,7 @@ def _fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            logger=CSVLogger(logs_dir, name=kind),
+            logger=loggers,
             log_every_n_steps=10,
             plugins=[CheckpointFile()],
             callbacks=[

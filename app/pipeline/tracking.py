@@ -1,0 +1,198 @@
+"""Track a training run with Weights & Biases: on its server with a key, in a folder without.
+
+W&B looks on. Its key is checked before any work; whatever else goes wrong with it, in the network,
+the server or its own process, is said in one line and leaves the training as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from secrets import token_hex
+from shlex import quote
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.disk import writing
+from app.errors import SuresetError
+from app.progress import say
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+#: Seconds the server may take to open a run, and again to take the last of it. With what else there
+#: is to do when it is told to stop, a run ends within the ten seconds that Docker gives it.
+_PATIENCE = 5.0
+
+#: A key as W&B makes them, maybe behind a self-hosted server's prefix, or a JSON web token.
+_KEY = re.compile(r"\w{40,}|[^\s-]*-[\w-]{40,}|[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+
+#: Nothing is captured but what is logged: no output, code, packages, machine, banners.
+_ONLY_WHAT_IS_LOGGED: dict[str, Any] = {
+    "console": "off",
+    "disable_code": True,
+    "disable_git": True,
+    "disable_job_creation": True,
+    "label_disable": True,
+    "quiet": True,
+    "sagemaker_disable": True,
+    "save_code": False,
+    "silent": True,
+    "x_disable_machine_info": True,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+}
+
+
+def read_key(file: Path | None) -> str | None:
+    """The API key in a file; None without a file, or when nothing is in it.
+
+    Raises:
+        SuresetError: the file is missing, may not be read, or holds something else.
+    """
+    if file is None:
+        return None
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SuresetError(
+            f"the W&B key cannot be read from {file} ({error.strerror}): "
+            "mend --wandb-key-file, or leave it out to keep the run on this machine."
+        ) from error
+    except UnicodeDecodeError:
+        key = "binary"
+    if key and not _KEY.fullmatch(key):
+        # What it does hold may be a key all the same, and is not shown.
+        raise SuresetError(f"{file} holds no W&B key: put the key into it, and nothing else.")
+    return key or None
+
+
+class Tracking:
+    """A run on W&B: ``begin`` opens it, and the end of the ``with`` block ends it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """See to it, before any work is done, that a run can be tracked.
+
+        Raises:
+            SuresetError: the key cannot be had from its file, or the folder cannot be written.
+        """
+        self._settings = settings
+        self._folder = settings.wandb_dir.absolute()
+        self._key = read_key(settings.wandb_key_file)
+        self._run: Run | None = None
+        self._begun = False
+        with writing("the files of W&B", settings.wandb_dir, "--wandb"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self._folder).close()
+
+    def load(self) -> None:
+        """Load W&B, before torch: its classes search all loaded modules as they are made."""
+        import wandb.sdk.launch  # noqa: F401  The part of it that wandb.init loads.
+
+    def begin(self, name: str, config: Mapping[str, Any]) -> None:
+        """Open a run of this name; ``config`` is what decides its results."""
+        os.environ |= {
+            "WANDB_ERROR_REPORTING": "false",  # It would go to W&B's makers, whatever the server.
+            "WANDB_SILENT": "true",
+            # Not in the home folder, which a container cannot write.
+            "WANDB_CACHE_DIR": str(self._folder / "cache"),
+            "WANDB_CONFIG_DIR": str(self._folder / "config"),
+        }
+        self._begun = True
+        self._looking_on(self._open, name, config)
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Add one point in time."""
+        if self._run is not None:
+            self._looking_on(self._run.log, dict(values))
+
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        """Set what the run came to."""
+        if self._run is not None:
+            self._looking_on(self._run.summary.update, dict(values))
+
+    def __enter__(self) -> Tracking:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._begun:
+            self._looking_on(self._close, _status(error))
+
+    def _open(self, name: str, config: Mapping[str, Any]) -> None:
+        import wandb
+
+        number = token_hex(6)
+
+        def opened(mode: Literal["online", "offline"], **access: Any) -> Run:
+            settings = wandb.Settings(
+                **_ONLY_WHAT_IS_LOGGED,
+                **access,
+                root_dir=str(self._folder),
+                use_dot_wandb=False,
+                project=self._settings.wandb_project,
+                entity=self._settings.wandb_entity,
+                run_id=number,
+                run_name=name,
+                init_timeout=_PATIENCE,
+                finish_timeout=_PATIENCE,
+                finish_timeout_raises=True,
+            )
+            return wandb.init(mode=mode, config=dict(config), settings=settings)
+
+        why = "no key"
+        if self._key:
+            base_url = self._settings.wandb_base_url
+            server = {"base_url": base_url} if base_url else {}
+            try:
+                self._run = opened("online", api_key=self._key, **server)
+                say(f"W&B: {self._run.url}")
+            except wandb.Error as error:
+                why = str(error).splitlines()[0].replace(self._key, "the key")
+                wandb.teardown()  # It would not open a run of the same number again.
+                for failed in self._folder.glob(f"wandb/run-*-{number}"):
+                    shutil.rmtree(failed)
+        if self._run is None:
+            self._run = opened("offline")
+            say(f"W&B: kept here ({why}), {self._upload()} uploads it")
+        for head in ("taskwise", "joint"):
+            self._run.define_metric(f"{head}/*", step_metric=f"{head}/epoch")
+
+    def _close(self, status: int) -> None:
+        """End the run, and the process of W&B's that it was handed to."""
+        import wandb
+
+        try:
+            if self._run is not None:
+                self._run.finish(status)
+        except TimeoutError:
+            say(f"W&B: not all arrived within {_PATIENCE:g} s, {self._upload()} uploads the rest")
+        finally:
+            wandb.teardown(status)
+
+    def _upload(self) -> str:
+        """The command that uploads what of the run is on this machine only."""
+        assert self._run is not None
+        folder = Path(self._run.settings.sync_dir).relative_to(self._folder)
+        url = self._settings.wandb_base_url
+        server = f"WANDB_BASE_URL={url} " if url else ""
+        return f"`{server}wandb sync {quote(str(self._settings.wandb_dir / folder))}`"
+
+    def _looking_on(self, step: Callable[..., object], *arguments: Any) -> None:
+        """Take a step with W&B, and go on without it where that fails."""
+        try:
+            step(*arguments)
+        except Exception as error:
+            say(f"W&B: given up ({type(error).__name__}: {error}), the training goes on")
+            self._run = None
+
+
+def _status(error: BaseException | None) -> int:
+    """The exit status of a run that ends in this error."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    return 0 if error is None else 1

@@ -1,0 +1,262 @@
+"""W&B: where a run goes, what goes there, and that nothing else does."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from app.errors import SuresetError
+from app.pipeline.tracking import Tracking, read_key
+from app.settings import load_settings
+from tests.unit.pipeline.conftest import ROOT, run_in
+from tests.unit.pipeline.fake_wandb import FakeWandb
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+AUTHORIZATION = base64.b64encode(f"api:{KEY}".encode()).decode()
+
+#: What train does, without the training.
+TRACKED = """
+import sys
+from app.pipeline.tracking import Tracking
+from app.settings import load_settings
+with Tracking(load_settings()) as tracking:
+    tracking.begin("a-name", {"seed": 7})
+    tracking.log({"taskwise/epoch": 0, "taskwise/valid_loss": 2.5})
+    tracking.summarise({"bundle": "a-name"})
+    print("done", flush=True)
+    if "wait" in sys.argv:
+        import time, signal
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        print("waiting", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    return tmp_path / "key"
+
+
+def environment(folder: Path, watcher: FakeWandb, **variables: str) -> dict[str, str]:
+    """No W&B variables, a home of its own, and a proxy that sees what leaves this machine."""
+    (folder / "home").mkdir(exist_ok=True)
+    kept = {k: v for k, v in os.environ.items() if "WANDB" not in k and "proxy" not in k.lower()}
+    proxies = {"HTTP_PROXY": watcher.url, "HTTPS_PROXY": watcher.url}
+    return {
+        **kept,
+        **proxies,
+        "HOME": str(folder / "home"),
+        "PYTHONPATH": str(ROOT),
+        **variables,
+    }
+
+
+def track(folder: Path, watcher: FakeWandb, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", TRACKED],
+        cwd=folder,
+        env=environment(folder, watcher, **variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+
+def holding(text: str, *folders: Path) -> list[Path]:
+    """The files below these folders that hold a text."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
+def test_the_key_of_a_file(tmp_path: Path, key_file: Path) -> None:
+    assert read_key(None) is None
+    assert read_key(Path(os.devnull)) is None
+    assert read_key(key_file) == KEY
+    for key in (f"local-{KEY}", f"wandb_v1_{KEY}_{KEY}", "aaa.bbb.c-c"):
+        key_file.write_text(key)
+        assert read_key(key_file) == key
+    key_file.write_text(" \n")
+    assert read_key(key_file) is None
+
+
+@pytest.mark.parametrize("content", [KEY[:-1], f"WANDB_API_KEY={KEY}", f"{KEY} {KEY}", "ключ" * 20])
+def test_what_is_no_key_is_refused_and_not_shown(key_file: Path, content: str) -> None:
+    key_file.write_text(content, encoding="utf-8")
+    with pytest.raises(SuresetError, match="holds no W&B key") as refusal:
+        read_key(key_file)
+    assert content[:10] not in str(refusal.value).replace(str(key_file), "")
+
+
+def test_bytes_are_no_key(key_file: Path) -> None:
+    key_file.write_bytes(b"\xff\xfe" * 30)
+    with pytest.raises(SuresetError, match="holds no W&B key"):
+        read_key(key_file)
+
+
+def test_a_key_file_that_cannot_be_read(tmp_path: Path, key_file: Path) -> None:
+    with pytest.raises(SuresetError, match=r"absent .No such file or directory.*--wandb-key-file"):
+        read_key(tmp_path / "absent")
+    with pytest.raises(SuresetError, match="Is a directory"):
+        read_key(tmp_path)
+    key_file.chmod(0)
+    user = os.geteuid()
+    os.seteuid(user or 65534)  # To root everything is readable.
+    try:
+        with pytest.raises(SuresetError, match="Permission denied"):
+            read_key(key_file)
+    finally:
+        os.seteuid(user)
+
+
+def test_the_folder_must_be_one_to_write_in(tmp_path: Path, key_file: Path) -> None:
+    with pytest.raises(SuresetError, match=r"W&B cannot be written to.*--wandb"):
+        Tracking(load_settings(wandb_dir=str(key_file / "below")))
+
+
+def test_a_bad_key_file_stops_training_before_any_work(tmp_path: Path) -> None:
+    done = run_in(tmp_path, "train", "--wandb-key-file", "absent")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the W&B key cannot be read from absent")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_key_the_run_stays_here(tmp_path: Path) -> None:
+    with FakeWandb() as watcher:
+        done = track(tmp_path, watcher, WANDB_KEY_FILE=os.devnull)
+        assert watcher.requests == []
+    [run] = (tmp_path / "wandb").glob("wandb/offline-run-*")
+    shown = run.relative_to(tmp_path)
+    assert done.stdout == "done\n"
+    assert done.stderr == f"W&B: kept here (no key), `wandb sync {shown}` uploads it\n"
+    [log] = run.glob("*.wandb")
+    assert b"taskwise/valid_loss" in log.read_bytes()
+    assert list((tmp_path / "home").rglob("*")) == []
+
+
+def test_a_training_run_without_a_key_says_where_it_is(workplace: Path) -> None:
+    said = (workplace / "train.txt").read_text()
+    [line] = [line for line in said.splitlines() if "W&B" in line]
+    assert (workplace / line.split("`wandb sync ")[1].split("`")[0]).is_dir()
+
+
+def test_a_refused_key_leaves_the_run_here(tmp_path: Path, key_file: Path) -> None:
+    with FakeWandb(refuses=True) as server:
+        done = track(tmp_path, server, WANDB_KEY_FILE=str(key_file), WANDB_BASE_URL=server.url)
+        assert {request.host for request in server.requests} == {server.host}
+    [run] = (tmp_path / "wandb" / "wandb").glob("*run-*-*")
+    assert run.name.startswith("offline-run-")
+    command = f"`WANDB_BASE_URL={server.url} wandb sync {run.relative_to(tmp_path)}`"
+    assert done.stderr == f"W&B: kept here (user is not logged in), {command} uploads it\n"
+    assert done.stdout == "done\n"
+
+
+def test_a_server_out_of_reach_leaves_the_run_here_within_seconds(
+    tmp_path: Path, key_file: Path
+) -> None:
+    with socket.socket() as taken, FakeWandb() as watcher:
+        taken.bind(("127.0.0.1", 0))  # Nobody listens, and nobody else can.
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        started = time.monotonic()
+        done = track(tmp_path, watcher, WANDB_KEY_FILE=str(key_file), WANDB_BASE_URL=url)
+        assert time.monotonic() - started < 12
+        assert watcher.requests == []
+    assert done.stderr.count("\n") == 1 and "connection refused), `WANDB_BASE_URL" in done.stderr
+    assert len(list((tmp_path / "wandb").glob("wandb/offline-run-*"))) == 1
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+def test_a_run_that_is_stopped_ends_its_run_on_the_server_soon(
+    tmp_path: Path, key_file: Path, stalls: bool
+) -> None:
+    with FakeWandb(stalls=stalls) as server:
+        variables = {"WANDB_KEY_FILE": str(key_file), "WANDB_BASE_URL": server.url}
+        process = subprocess.Popen(
+            [sys.executable, "-c", TRACKED, "wait"],
+            cwd=tmp_path,
+            env=environment(tmp_path, server, **variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["done\n", "waiting\n"]
+        [core] = cores(process.pid)
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        _, said = process.communicate(timeout=20)
+        assert time.monotonic() - started < 9
+        assert process.returncode == 143
+        assert ("uploads the rest" in said) is stalls
+        assert stalls or server.exit_codes() == [143]
+        assert not Path(f"/proc/{core}").exists()
+
+
+def cores(parent: int) -> list[int]:
+    """The processes of W&B's that a process started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(c) for c in children if b"wandb-core" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+def test_losses_and_metrics_arrive_and_the_key_is_left_nowhere(
+    workplace: Path, tmp_path: Path, key_file: Path
+) -> None:
+    with FakeWandb() as server:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "app", "train", "--save-as", "tracked"),
+                *("--models", str(tmp_path / "models"), "--wandb", str(tmp_path / "wandb")),
+                *("--logs", str(tmp_path / "logs"), "--wandb-key-file", str(key_file)),
+            ],
+            cwd=workplace,
+            env=environment(
+                tmp_path, server, WANDB_BASE_URL=server.url, BACKBONE="tf_efficientnet_lite0"
+            ),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if "W&B" in line or "wandb" in line]
+    assert said == [f"W&B: {server.url}/me/sureset/runs/{server.sent('UpsertBucket')[0]['name']}"]
+
+    assert {request.host for request in server.requests} == {server.host}
+    assert f"Basic {AUTHORIZATION}" in {request.authorization for request in server.requests}
+    assert server.exit_codes() == [0]
+    history = server.streamed("wandb-history.jsonl")
+    for head in ("taskwise", "joint"):
+        for loss in ("train_loss", "valid_loss"):
+            epochs = [row[f"{head}/epoch"] for row in history if f"{head}/{loss}" in row]
+            assert epochs == list(range(len(epochs))) and len(epochs) > 3
+    summary = server.streamed("wandb-summary.json")[-1]
+    assert summary["bundle"] == "tracked"
+    assert 0 < summary["colour/coverage"] <= 1 and summary["joint/avg_set_size"] > 0
+    assert server.sent("UpsertBucket")[0]["displayName"] == "tracked"
+    config = server.sent("UpsertBucket")[-1]["config"]
+    for decisive in (
+        '"alpha"',
+        '"taxonomy"',
+        '"splits"',
+        '"weights_sha256"',
+        '"versions"',
+        "beige",
+    ):
+        assert decisive in config
+
+    everything = "".join(request.body for request in server.requests)
+    for private in (str(workplace), str(tmp_path), socket.gethostname(), KEY):
+        assert private not in everything
+    for secret in (KEY, AUTHORIZATION):
+        assert secret not in done.stdout + done.stderr
+        assert holding(secret, tmp_path, workplace / "cache") in ([], [key_file])
+    assert list((tmp_path / "home").rglob("*")) == []
