@@ -75,12 +75,16 @@ class Settings(BaseSettings):
     wandb_key_file: Path | None = Field(
         None, description="file that holds a W&B key; without one, runs stay in --wandb"
     )
-    wandb_project: str = Field("sureset", description="W&B project of the runs")
+    wandb_project: str = Field(
+        "sureset", pattern=r"^[^/\\#?%:]{1,128}$", description="W&B project of the runs"
+    )
     wandb_entity: str | None = Field(
         None, description="W&B user or team of the runs (default: the key's)"
     )
     wandb_base_url: str | None = Field(
-        None, description="address of a W&B server of your own (default: W&B's)"
+        None,
+        pattern=r"^https?://[^\s/]+",
+        description="address of a W&B server of your own (default: W&B's)",
     )
 
     address: str = Field("127.0.0.1", description="address the server listens on")

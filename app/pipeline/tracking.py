@@ -85,7 +85,7 @@ class Tracking:
         self._folder = settings.wandb_dir.absolute()
         self._key = read_key(settings.wandb_key_file)
         self._run: Run | None = None
-        self._begun = False
+        self._begun = self._given_up = False
         with writing("the files of W&B", settings.wandb_dir, "--wandb"):
             self._folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self._folder).close()
@@ -151,7 +151,7 @@ class Tracking:
             try:
                 self._run = opened("online", api_key=self._key, **server)
                 say(f"W&B: {self._run.url}")
-            except wandb.Error as error:
+            except (wandb.Error, ValueError) as error:
                 why = str(error).splitlines()[0].replace(self._key, "the key")
                 wandb.teardown()  # It would not open a run of the same number again.
                 for failed in self._folder.glob(f"wandb/run-*-{number}"):
@@ -187,8 +187,10 @@ class Tracking:
         try:
             step(*arguments)
         except Exception as error:
-            say(f"W&B: given up ({type(error).__name__}: {error}), the training goes on")
-            self._run = None
+            if not self._given_up:
+                why = " ".join([type(error).__name__, *str(error).split()])
+                say(f"W&B: given up ({why}), the training goes on")
+            self._run, self._given_up = None, True
 
 
 def _status(error: BaseException | None) -> int:

@@ -227,9 +227,9 @@ def fit_heads(
 
     kinds = ["taskwise", JOINT] if joint_is_feasible(classes) else ["taskwise"]
     data = dataset(*training), dataset(*validation)
-    how = classes, seed, logs_dir, checkpoints, onlooker
+    how = *data, classes, seed, logs_dir, checkpoints, onlooker
     with checkpoints.alone():
-        fitted = {kind: _fit(kind, *data, *how) for kind in kinds}
+        fitted = {kind: _fit(kind, *how) for kind in kinds}
     weights = {kind: head.linear.weight.detach().numpy().T.copy() for kind, head in fitted.items()}
     biases = {kind: head.linear.bias.detach().numpy() for kind, head in fitted.items()}
     plain = Heads(mean, scale, weights, biases, dict(classes), temperatures={})

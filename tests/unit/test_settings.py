@@ -18,6 +18,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("WANDB_DIR_HOST", raising=False)
     return tmp_path
 
 
@@ -45,6 +46,29 @@ def test_given_tells_a_choice_from_a_default(monkeypatch: pytest.MonkeyPatch) ->
     assert load_settings(taxonomy="task").given("taxonomy") == "task"
 
 
+def test_the_folder_of_wandb_goes_by_composes_name_too(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings().wandb_dir == Path("wandb")
+    (elsewhere / "c.yaml").write_text("wandb_dir: of-yaml\n")
+    assert load_settings(Path("c.yaml")).wandb_dir == Path("of-yaml")
+    (elsewhere / ".env").write_text("WANDB_DIR_HOST=of-env-file\n")
+    assert load_settings(Path("c.yaml")).wandb_dir == Path("of-env-file")
+    monkeypatch.setenv("WANDB_DIR_HOST", "of-environment")
+    assert load_settings().wandb_dir == Path("of-environment")
+    assert load_settings(wandb_dir="of-flag").wandb_dir == Path("of-flag")
+    assert load_settings(wandb_dir="of-flag").given("wandb_dir") == Path("of-flag")
+
+
+def test_where_runs_of_wandb_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().wandb_project == "sureset"
+    assert load_settings().wandb_key_file is None
+    monkeypatch.setenv("WANDB_KEY_FILE", "/run/secrets/wandb")
+    monkeypatch.setenv("WANDB_ENTITY", "")
+    assert load_settings().wandb_key_file == Path("/run/secrets/wandb")
+    assert load_settings().wandb_entity is None
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -52,6 +76,8 @@ def test_given_tells_a_choice_from_a_default(monkeypatch: pytest.MonkeyPatch) ->
         ({"alpha": "much"}, "--alpha"),
         ({"score": "softmax"}, "--score.*'hinge'"),
         ({"port": "70000"}, "--port"),
+        ({"wandb_base_url": "wandb.example.org"}, "--wandb-base-url"),
+        ({"wandb_project": "me/mine"}, "--wandb-project"),
     ],
 )
 def test_bad_values_are_one_sentence(flags: dict[str, Any], sentence: str) -> None:

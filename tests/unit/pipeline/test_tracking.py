@@ -24,16 +24,19 @@ AUTHORIZATION = base64.b64encode(f"api:{KEY}".encode()).decode()
 
 #: What train does, without the training.
 TRACKED = """
-import sys
+import os, signal, sys, time
 from app.pipeline.tracking import Tracking
 from app.settings import load_settings
 with Tracking(load_settings()) as tracking:
     tracking.begin("a-name", {"seed": 7})
+    if "crash" in sys.argv:
+        children = open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        time.sleep(0.2)
     tracking.log({"taskwise/epoch": 0, "taskwise/valid_loss": 2.5})
     tracking.summarise({"bundle": "a-name"})
     print("done", flush=True)
     if "wait" in sys.argv:
-        import time, signal
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         print("waiting", flush=True)
         time.sleep(60)
@@ -60,9 +63,11 @@ def environment(folder: Path, watcher: FakeWandb, **variables: str) -> dict[str,
     }
 
 
-def track(folder: Path, watcher: FakeWandb, **variables: str) -> subprocess.CompletedProcess[str]:
+def track(
+    folder: Path, watcher: FakeWandb, *words: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", TRACKED],
+        [sys.executable, "-c", TRACKED, *words],
         cwd=folder,
         env=environment(folder, watcher, **variables),
         capture_output=True,
@@ -174,6 +179,15 @@ def test_a_server_out_of_reach_leaves_the_run_here_within_seconds(
     assert len(list((tmp_path / "wandb").glob("wandb/offline-run-*"))) == 1
 
 
+def test_a_crash_of_wandb_leaves_the_training_as_it_is(tmp_path: Path) -> None:
+    with FakeWandb() as watcher:
+        done = track(tmp_path, watcher, "crash")
+    assert done.stdout == "done\n"
+    kept, given_up = done.stderr.splitlines()
+    assert kept.startswith("W&B: kept here")
+    assert given_up.startswith("W&B: given up (ConnectionResetError ")
+
+
 @pytest.mark.parametrize("stalls", [False, True])
 def test_a_run_that_is_stopped_ends_its_run_on_the_server_soon(
     tmp_path: Path, key_file: Path, stalls: bool
@@ -191,6 +205,9 @@ def test_a_run_that_is_stopped_ends_its_run_on_the_server_soon(
         assert process.stdout is not None
         assert [process.stdout.readline() for _ in range(2)] == ["done\n", "waiting\n"]
         [core] = cores(process.pid)
+        for place in ("environ", "cmdline"):
+            for pid in (process.pid, core):
+                assert KEY.encode() not in Path(f"/proc/{pid}/{place}").read_bytes()
         process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         _, said = process.communicate(timeout=20)
@@ -259,4 +276,4 @@ def test_losses_and_metrics_arrive_and_the_key_is_left_nowhere(
     for secret in (KEY, AUTHORIZATION):
         assert secret not in done.stdout + done.stderr
         assert holding(secret, tmp_path, workplace / "cache") in ([], [key_file])
-    assert list((tmp_path / "home").rglob("*")) == []
+    assert not [path for name in ("*wandb*", "*netrc*") for path in (tmp_path / "home").rglob(name)]
