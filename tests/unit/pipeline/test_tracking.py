@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -192,7 +193,7 @@ def test_a_crash_of_wandb_leaves_the_training_as_it_is(tmp_path: Path) -> None:
 def test_a_run_that_is_stopped_ends_its_run_on_the_server_soon(
     tmp_path: Path, key_file: Path, stalls: bool
 ) -> None:
-    with FakeWandb(stalls=stalls) as server:
+    with FakeWandb(stalls=stalls) as server, ExitStack() as afterwards:
         variables = {"WANDB_KEY_FILE": str(key_file), "WANDB_BASE_URL": server.url}
         process = subprocess.Popen(
             [sys.executable, "-c", TRACKED, "wait"],
@@ -202,6 +203,7 @@ def test_a_run_that_is_stopped_ends_its_run_on_the_server_soon(
             stderr=subprocess.PIPE,
             text=True,
         )
+        afterwards.callback(process.kill)
         assert process.stdout is not None
         assert [process.stdout.readline() for _ in range(2)] == ["done\n", "waiting\n"]
         [core] = cores(process.pid)
