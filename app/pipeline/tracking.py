@@ -96,6 +96,9 @@ class Tracking:
 
     def begin(self, name: str, config: Mapping[str, Any]) -> None:
         """Open a run of this name; ``config`` is what decides its results."""
+        # An empty variable counts as unset; W&B, which reads them too, would not have it so.
+        for unset in [v for v in os.environ if v.startswith("WANDB_") and not os.environ[v]]:
+            del os.environ[unset]
         os.environ |= {
             "WANDB_ERROR_REPORTING": "false",  # It would go to W&B's makers, whatever the server.
             "WANDB_SILENT": "true",

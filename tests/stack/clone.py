@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,13 @@ def fresh_clone(folder: Path) -> Path:
     return folder
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 @dataclass(frozen=True)
 class Stack:
     """A built image and a Compose project of its own, in a fresh clone whose .env says so."""
@@ -54,6 +62,21 @@ class Stack:
     image: str
     project: str
     port: int
+
+    def sibling(self, clone: Path, name: str, **settings: str) -> Stack:
+        """Another project, with a clone, settings, port and volumes of its own."""
+        project, port = f"{self.project}-{name}", free_port()
+        own = {"IMAGE_TAG": self.image, "COMPOSE_PROJECT_NAME": project, "PORT": str(port)}
+        settings = own | settings
+        fresh_clone(clone)
+        # Of two lines for one variable the later counts.
+        lines = (f"{variable}={value}\n" for variable, value in settings.items())
+        (clone / ".env").write_text((self.clone / ".env").read_text() + "".join(lines))
+        return Stack(clone, settings["IMAGE_TAG"], project, port)
+
+    def remove(self) -> None:
+        """Remove containers and volumes."""
+        self.compose("--profile", "*", "down", "--volumes")
 
     def run(
         self, *command: str, typed: str = "", **variables: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from testcontainers.compose import DockerCompose
 
-from tests.stack.clone import REPOSITORY, Stack, fresh_clone
+from tests.stack.clone import REPOSITORY, Stack, free_port, fresh_clone
 from tests.stack.machine import Machine, make_machine
 
 #: Enough pictures for every split at alpha = 0.1, and few enough to train on in seconds.
@@ -61,9 +62,7 @@ def base_image(engine: None) -> str:
 @pytest.fixture(scope="session")
 def stack(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The image, built by ``make build``; containers, volumes and image are removed at the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     name = f"sureset-test-{uuid.uuid4().hex[:8]}"
     clone = fresh_clone(tmp_path_factory.mktemp("stack") / "clone")
     settings = {
@@ -86,6 +85,26 @@ def stack(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         stack.run("docker", "image", "rm", stack.image)
         of_project = f"label=com.docker.compose.project={stack.project}"
         stack.run("docker", "image", "prune", "--force", "--filter", of_project)
+
+
+@pytest.fixture
+def project(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
+    """The image, in a project whose volumes are fresh."""
+    project = stack.sibling(tmp_path / "project", "fresh")
+    yield project
+    project.remove()
+
+
+@pytest.fixture
+def caller(stack: Stack) -> Iterator[Stack]:
+    """Likewise, in a clone that belongs to somebody who is not root."""
+    with tempfile.TemporaryDirectory(prefix="sureset-caller-") as folder:
+        caller = stack.sibling(Path(folder) / "clone", "caller")
+        if os.getuid() == 0:
+            for path in (Path(folder), *Path(folder).rglob("*")):
+                os.chown(path, 4321, 4322, follow_symlinks=False)
+        yield caller
+        caller.remove()
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app import __version__
-from tests.stack.clone import Stack, fresh_clone
+from tests.stack.clone import Stack
 from tests.stack.conftest import answers
 from tests.stack.proxy import PASSWORD, proxying
-from tests.unit.data.publisher import SHA256, publishing
+from tests.unit.data.publisher import publishing
 
 
 def test_image_is_unprivileged_and_says_what_it_is(stack: Stack, base_image: str) -> None:
@@ -115,37 +115,33 @@ def test_builds_go_through_a_proxy_and_trust_an_authority_and_keep_neither(
 
 def test_make_hands_the_proxy_to_the_build(stack: Stack, tmp_path: Path) -> None:
     """It fails where there is none at the address that was given."""
-    clone = fresh_clone(tmp_path / "clone")
-    with open(clone / "docker" / "network.sh", "a") as script:
+    unbuilt = stack.sibling(tmp_path / "clone", "unbuilt", IMAGE_TAG=f"{stack.project}-unbuilt")
+    with open(unbuilt.clone / "docker" / "network.sh", "a") as script:
         script.write(f"# {uuid.uuid4()}, so that no step is known from another build\n")
-    settings = (stack.clone / ".env").read_text()
-    (clone / ".env").write_text(settings.replace(stack.image, f"{stack.project}-unbuilt"))
-    done = replace(stack, clone=clone).run("make", "build", "HTTPS_PROXY=http://127.0.0.1:9")
+    done = unbuilt.run("make", "build", "HTTPS_PROXY=http://127.0.0.1:9")
     assert done.returncode != 0
     assert "127.0.0.1:9" in done.stdout + done.stderr
 
 
 def test_weights_can_be_baked_in(stack: Stack, host: str, tmp_path: Path) -> None:
     """Then prefetch needs no network, with a fresh cache."""
-    name = f"{stack.project}-baked"
-    clone = fresh_clone(tmp_path / "clone")
-    settings = (stack.clone / ".env").read_text().replace(stack.image, name)
-    settings = settings.replace(f"={stack.project}\n", f"={name}\n")
-    (clone / ".env").write_text(settings + "SAMPLE_SIZE=0\n")
-    baked = Stack(clone, name, name, stack.port)
+    settings = {"IMAGE_TAG": f"{stack.project}-baked", "SAMPLE_SIZE": "0"}
+    baked = stack.sibling(tmp_path / "clone", "baked", **settings)
+    content = uuid.uuid4().bytes  # Which no build has fetched before.
+    sha256 = hashlib.sha256(content).hexdigest()
     try:
         with publishing(host) as server:
-            catalogue = f"resnet50:\n  url: {server.url}\n  sha256: {SHA256}\n"
-            (clone / "static" / "weights.yaml").write_text(catalogue)
+            server.content = content
+            catalogue = f"resnet50:\n  url: {server.url}\n  sha256: {sha256}\n"
+            (baked.clone / "static" / "weights.yaml").write_text(catalogue)
             baked.done("make", "build", "BAKE_WEIGHTS=resnet50")
             assert server.asked == [None]
-            (clone / "app" / "marker.py").write_text("")
+            (baked.clone / "app" / "marker.py").write_text("")
             baked.done("make", "build", "BAKE_WEIGHTS=resnet50")
             assert server.asked == [None], "a change of source fetches nothing again"
-        offline = ("DOCKER_RUN_ARGS=--network none", "BACKBONE=resnet50")
-        baked.done("make", "prefetch", *offline)
+        baked.done("make", "prefetch", "DOCKER_RUN_ARGS=--network none", "BACKBONE=resnet50")
         found = baked.shell("prefetch", "sha256sum /app/cache/weights/*.pth")
-        assert found.split() == [SHA256, f"/app/cache/weights/resnet50-{SHA256[:8]}.pth"]
+        assert found.split() == [sha256, f"/app/cache/weights/resnet50-{sha256[:8]}.pth"]
     finally:
-        baked.run("docker", "compose", "--profile", "*", "down", "--volumes")
-        baked.run("docker", "image", "rm", name)
+        baked.remove()
+        baked.run("docker", "image", "rm", baked.image)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.stack.clone import Stack, fresh_clone
+from tests.stack.clone import Stack
 from tests.unit.data.publisher import CONTENT, SHA256, Publisher, publishing
 
 CACHED = f"/app/cache/weights/resnet50-{SHA256[:8]}.pth"
@@ -23,16 +22,13 @@ def server(host: str) -> Iterator[Publisher]:
 @pytest.fixture
 def project(stack: Stack, server: Publisher, tmp_path: Path) -> Iterator[Stack]:
     """A project with fresh volumes, whose catalogue of weights names the server."""
-    name = f"{stack.project}-prefetch"
-    clone = fresh_clone(tmp_path / "clone")
-    settings = (stack.clone / ".env").read_text().replace(f"={stack.project}\n", f"={name}\n")
-    (clone / ".env").write_text(settings + "SAMPLE_SIZE=0\nBACKBONE=resnet50\n")
-    (clone / "static" / "weights.yaml").write_text(
+    settings = {"SAMPLE_SIZE": "0", "BACKBONE": "resnet50"}
+    project = stack.sibling(tmp_path / "project", "prefetch", **settings)
+    (project.clone / "static" / "weights.yaml").write_text(
         f"resnet50:\n  url: {server.url}\n  sha256: {SHA256}\n"
     )
-    project = replace(stack, clone=clone, project=name)
     yield project
-    project.compose("--profile", "*", "down", "--volumes")
+    project.remove()
 
 
 def cached(project: Stack) -> bool:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from testcontainers.compose import DockerCompose
 
-from tests.stack.clone import Stack, fresh_clone
+from tests.stack.clone import Stack
 
 ALL = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
@@ -20,23 +16,6 @@ ALL = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 def status(text: str) -> dict[str, str]:
     """The facts of a ``/proc/PID/status``."""
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-
-
-@pytest.fixture
-def project(stack: Stack) -> Iterator[Stack]:
-    """The image with volumes that are fresh."""
-    other = replace(stack, project=f"{stack.project}-fresh")
-    yield other
-    remove(other)
-
-
-def remove(stack: Stack) -> None:
-    variables = {"COMPOSE_PROJECT_NAME": stack.project}
-    stack.compose("--profile", "*", "down", "--volumes", **variables)
-
-
-def shell(project: Stack, script: str, service: str = "train", **variables: str) -> str:
-    return project.shell(service, script, COMPOSE_PROJECT_NAME=project.project, **variables)
 
 
 # ---- rights
@@ -52,7 +31,7 @@ def test_web_page_runs_without_rights(webui: DockerCompose) -> None:
 @pytest.mark.parametrize("user", ["1000:1000", "4321:4322", "0:0"])
 def test_no_user_has_rights(project: Stack, user: str) -> None:
     """Root neither: it can write what is root's, and nothing more."""
-    facts = status(shell(project, "cat /proc/self/status", RUN_AS=user))
+    facts = status(project.shell("train", "cat /proc/self/status", RUN_AS=user))
     uid, gid = user.split(":")
     assert (facts["Uid"].split(), facts["Gid"].split()) == ([uid] * 4, [gid] * 4)
     assert {int(facts[name], 16) for name in ALL} == {0}
@@ -62,23 +41,23 @@ def test_no_user_has_rights(project: Stack, user: str) -> None:
 
 def test_root_file_system_cannot_be_written(project: Stack) -> None:
     script = "for d in / /app /app/app /opt/venv /usr/local/bin; do touch $d/x 2>&1 || :; done"
-    said = shell(project, script, RUN_AS="0:0").splitlines()
+    said = project.shell("train", script, RUN_AS="0:0").splitlines()
     assert len(said) == 5
     assert all("Read-only file system" in line for line in said)
-    assert shell(project, "touch /tmp/x && echo written") == "written\n"
+    assert project.shell("train", "touch /tmp/x && echo written") == "written\n"
 
 
 @pytest.mark.parametrize("word", ["me", "1000:", ":1000", "1:2:3", "-1"])
 def test_user_that_is_no_number(project: Stack, word: str) -> None:
     command = ("docker", "compose", "run", "--rm", "--no-deps", "train")
-    done = project.run(*command, COMPOSE_PROJECT_NAME=project.project, RUN_AS=word)
+    done = project.run(*command, RUN_AS=word)
     assert done.returncode == 1
     assert f"error: RUN_AS is '{word}': give it as uid:gid, two numbers." in done.stderr
 
 
 def test_user_without_a_name_can_import_what_asks_for_one(project: Stack) -> None:
     script = 'id; python -c "import getpass, torch, wandb; print(getpass.getuser())"'
-    said = shell(project, script, RUN_AS="4321:4322").splitlines()
+    said = project.shell("train", script, RUN_AS="4321:4322").splitlines()
     assert said == ["uid=4321 gid=4322 groups=4322", "sureset"]
 
 
@@ -91,7 +70,7 @@ OWNERS = "cd /app; stat -c '%u:%g' {folders} | sort -u"
 def test_fresh_volumes_belong_to_whom_they_are_used_by(project: Stack) -> None:
     script = "touch /app/models/x /app/wandb/x; " + OWNERS
     folders = "models models/x cache lightning_logs wandb wandb/x"
-    owners = shell(project, script.format(folders=folders), RUN_AS="4321:4322")
+    owners = project.shell("train", script.format(folders=folders), RUN_AS="4321:4322")
     assert owners == "4321:4322\n"
 
 
@@ -99,7 +78,7 @@ def test_volumes_go_over_to_whom_they_are_used_by_next(project: Stack) -> None:
     script = "mkdir -p /app/cache/a/b; touch /app/cache/a/b/c; " + OWNERS
     folders = "cache cache/a cache/a/b cache/a/b/c"
     for user in ("1000:1000", "4321:4322", "1000:1000"):
-        owners = shell(project, script.format(folders=folders), RUN_AS=user)
+        owners = project.shell("train", script.format(folders=folders), RUN_AS=user)
         assert owners == f"{user}\n"
 
 
@@ -111,38 +90,17 @@ def test_folders_of_the_host_keep_their_owner(project: Stack, tmp_path: Path) ->
     models.mkdir()
     os.chown(models, 4321, 4322)
     script = "touch /app/models/x; " + OWNERS.format(folders="models models/x cache")
-    assert shell(project, script, MODELS_DIR=str(models)) == "4321:4322\n"
+    assert project.shell("train", script, MODELS_DIR=str(models)) == "4321:4322\n"
     assert ((models / "x").stat().st_uid, (models / "x").stat().st_gid) == (4321, 4322)
 
     refused = project.run(
         *("docker", "compose", "run", "--rm", "--no-deps", "--entrypoint", "unprivileged touch"),
         *("train", "/app/models/y"),
-        COMPOSE_PROJECT_NAME=project.project,
         MODELS_DIR=str(models),
         RUN_AS_HOST_UID="0",
     )
     assert refused.returncode != 0 and "Permission denied" in refused.stderr
     assert (models.stat().st_uid, models.stat().st_gid) == (4321, 4322)
-
-
-@pytest.fixture
-def caller(stack: Stack) -> Iterator[Stack]:
-    """A clone and a project of a caller who is not root."""
-    with tempfile.TemporaryDirectory(prefix="sureset-caller-") as folder:
-        clone = fresh_clone(Path(folder) / "clone")
-        project = f"{stack.project}-caller"
-        settings = (stack.clone / ".env").read_text()
-        settings = settings.replace(
-            f"COMPOSE_PROJECT_NAME={stack.project}\n", f"COMPOSE_PROJECT_NAME={project}\n"
-        )
-        (clone / ".env").write_text(settings)
-        if os.getuid() == 0:
-            for path in (Path(folder), *Path(folder).rglob("*")):
-                os.chown(path, 4321, 4322, follow_symlinks=False)
-        caller = replace(stack, clone=clone, project=project)
-        yield caller
-        remove(caller)
-        shutil.rmtree(clone)
 
 
 def make(caller: Stack, *arguments: str) -> str:
@@ -185,7 +143,7 @@ def test_mistyped_folder_is_an_error_and_not_made(
 ) -> None:
     missing = tmp_path / "missing"
     command = ("docker", "compose", "run", "--rm", "--no-deps", "train")
-    variables = {name: str(missing), "COMPOSE_PROJECT_NAME": project.project}
+    variables = {name: str(missing)}
     done = project.run(*command, **variables)
     assert done.returncode != 0
     assert f"path does not exist: {missing}" in done.stderr

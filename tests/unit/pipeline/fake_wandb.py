@@ -21,7 +21,7 @@ class Request:
 
 
 class FakeWandb(ThreadingHTTPServer):
-    """A server on a free port; ``with`` starts and stops it.
+    """A server on a free port of an address; ``with`` starts and stops it.
 
     ``refuses`` answers 401 to everything; ``stalls`` opens a run and then takes nothing more.
     """
@@ -29,12 +29,14 @@ class FakeWandb(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, *, refuses: bool = False, stalls: bool = False) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(
+        self, address: str = "127.0.0.1", *, refuses: bool = False, stalls: bool = False
+    ) -> None:
+        super().__init__((address, 0), _Handler)
         self.refuses, self.stalls = refuses, stalls
         self.requests: list[Request] = []
         self.closing = Event()
-        self.host = f"127.0.0.1:{self.server_port}"
+        self.host = f"{address}:{self.server_port}"
         self.url = f"http://{self.host}"
 
     def __enter__(self) -> FakeWandb:
