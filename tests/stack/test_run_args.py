@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.stack.clone import environment, fresh_clone
+from tests.stack.clone import Stack, environment, fresh_clone
 from tests.stack.machine import Machine
 
 
@@ -119,3 +119,10 @@ def test_compose_reads_the_translation(tmp_path: Path) -> None:
     assert train["environment"]["A"] == "$$x"  # As Compose prints a single one.
     (reserved,) = train["deploy"]["resources"]["reservations"]["devices"]
     assert reserved["device_ids"] == ["1"]
+
+
+def test_what_run_does_not_take_arrives_all_the_same(stack: Stack) -> None:
+    arguments = "DOCKER_RUN_ARGS=--shm-size 64m --ulimit nofile=4321 --hostname elsewhere"
+    script = "df --output=size /dev/shm | tail -n 1; ulimit -n; hostname\n"
+    inside = stack.done("make", "shell", arguments, typed=script).stdout
+    assert inside.split() == ["65536", "4321", "elsewhere"]

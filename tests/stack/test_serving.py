@@ -17,7 +17,7 @@ import requests
 from gradio_client import Client, handle_file  # type: ignore[import-untyped]
 from testcontainers.compose import DockerCompose
 
-from tests.stack.clone import Stack, environment
+from tests.stack.clone import Stack, environment, free_port, fresh_clone
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,28 @@ def test_logs_and_shell(stack: Stack, webui: DockerCompose) -> None:
     assert "Sureset is serving at" in stack.done("make", "logs").stdout
     inside = stack.done("make", "shell", typed="pwd; id -u; command -v python\n").stdout
     assert inside.split() == ["/app", "1000", "/opt/venv/bin/python"]
+
+
+def test_up_on_a_fresh_clone(stack: Stack, base_image: str, tmp_path: Path) -> None:
+    """Without a .env, and without an image: it is built, and one web page is up and healthy."""
+    clone = fresh_clone(tmp_path / "clone")
+    fresh = Stack(clone, f"{stack.project}-up", f"{stack.project}-up", free_port())
+    variables = {
+        "BASE_IMAGE": base_image,
+        "IMAGE_TAG": fresh.image,
+        "COMPOSE_PROJECT_NAME": fresh.project,
+        "PORT": str(fresh.port),
+        "SAMPLE_SIZE": "0",
+    }
+    assert not (clone / ".env").exists()
+    try:
+        fresh.compose("up", "--detach", "--wait", **variables)
+        assert requests.get(f"http://127.0.0.1:{fresh.port}/healthz", timeout=30).ok
+        running = fresh.compose("ps", "--format", "{{.Service}} {{.Health}}", **variables)
+        assert running == "webui healthy\n"
+    finally:
+        fresh.compose("--profile", "*", "down", "--volumes", **variables)
+        fresh.run("docker", "image", "rm", fresh.image)
 
 
 def test_make_serve_down_and_clean(stack: Stack) -> None:
