@@ -20,9 +20,7 @@ case $1 in
     build)
         REVISION=$(git describe --always --dirty 2>/dev/null || echo unknown)
         CREATED=$(git log -1 --format=%cI 2>/dev/null || true)
-        # The build's secret is the proxy of this process, not of .env.
-        HTTPS_PROXY=$(setting HTTPS_PROXY)
-        export REVISION CREATED HTTPS_PROXY
+        export REVISION CREATED
         ;;
     run | up | config)
         SURESET_DEVICE=${SURESET_DEVICE:-$(docker/gpu.sh)}
