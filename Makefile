@@ -17,9 +17,7 @@ bench:       ## the speed of this machine beside its bounds
 shell:       ## a shell where the commands run
 
 $(COMMANDS):
-	@runner=$$(docker/runner.sh) \
-	&& if [ "$$runner" = local ]; then $(MAKE) --no-print-directory --silent $(VENV); fi \
-	&& docker/app.sh "$$runner" $@ $(ARGS)
+	@docker/app.sh $@ $(ARGS)
 
 doctor: ## what was found here, what is chosen by it, and what to do about what is missing
 	@docker/doctor.sh $(ARGS)

@@ -1,28 +1,29 @@
 #!/bin/sh
-# Run one of the app's commands:  docker/app.sh docker|local COMMAND [ARGUMENT…]
+# Run one of the app's commands, in Docker or in the local .venv:  docker/app.sh COMMAND [ARGUMENT…]
 set -eu
 . docker/settings.sh
 
-runner=$1
-command=$2
-shift 2
+command=$1
+shift
 
 # In Docker a bare word would be the name of a volume, so it is a folder nowhere. What is only read
-# must be there; what is written is made, by the caller and not by the engine.
+# must be there; what training writes is made, by the caller and not by an engine.
 for name in DATA_DIR STATIC_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST; do
     folder=$(setting "$name")
     case $folder in
         '') continue ;;
+        *:*) fail "$name is '$folder': a colon cannot be part of the path in Docker." ;;
+        *'$'*) fail "$name is '$folder': write the path out, variables mean nothing here." ;;
         /* | ./* | ../* | . | ..) ;;
         '~'*) fail "$name is '$folder': give the path without ~." ;;
         *) fail "$name is '$folder', which could be a folder or a volume: give a path that begins with / or ./, as in $name=./$folder." ;;
     esac
     case $name-$command in
-        DATA_DIR-* | STATIC_DIR-* | MODELS_DIR-serve | MODELS_DIR-predict | MODELS_DIR-evaluate | \
-            MODELS_DIR-calibrate | MODELS_DIR-experiments)
-            [ -d "$folder" ] || fail "there is no folder $folder: check $name."
+        MODELS_DIR-prefetch) ;;
+        MODELS_DIR-train | CACHE_DIR-* | LOGS_DIR-* | WANDB_DIR_HOST-*)
+            mkdir -p "$folder" || fail "the folder $folder cannot be made: check $name."
             ;;
-        *) mkdir -p "$folder" || fail "the folder $folder cannot be made: check $name." ;;
+        *) [ -d "$folder" ] || fail "there is no folder $folder: check $name." ;;
     esac
 done
 
@@ -30,43 +31,62 @@ done
 for name in WANDB_KEY_FILE CA_BUNDLE; do
     file=$(setting "$name")
     case $file in
-        '' | /* | ./* | ../*) ;;
+        '') continue ;;
+        /* | ./* | ../*) ;;
         *) fail "$name is '$file': give a path that begins with / or ./." ;;
     esac
-    [ -z "$file" ] || [ -r "$file" ] || fail "there is no file $file that you can read: check $name."
+    [ -r "$file" ] || fail "there is no file $file that you can read: check $name."
 done
 
-# In a container, an argument that names a file or folder of the host is mounted, read-only, where
-# the container will look for it.
-in_container() {
-    container=$(setting CONTAINER_NAME)
-    container=${container:+$container-$1}
-    case $1 in
-        prefetch) set -- prefetch "$@" ;;
-        predict) set -- webui "$@" ;;
-        *) set -- train "$@" ;;
-    esac
-    for argument in "$@"; do
-        [ -e "$argument" ] || continue
-        case $argument in
-            /*) set -- --volume "$argument:$argument:ro" "$@" ;;
-            *) set -- --volume "$PWD/$argument:/app/$argument:ro" "$@" ;;
-        esac
-    done
-    docker/compose.sh run --rm --no-deps ${container:+--name "$container"} "$@"
-}
-
-locally() {
+runner=${SURESET_RUNNER:-$(docker/runner.sh)}
+if [ "$runner" = docker ]; then
+    SURESET_DEVICE=${SURESET_DEVICE:-$(docker/gpu.sh)}
+    export SURESET_DEVICE
+else
+    docker/venv.sh
     if [ "$(setting GPU)" = 0 ]; then
         export CUDA_VISIBLE_DEVICES=
     fi
-    .venv/bin/python -m app "$@"
+    # The sample set is never written unasked into a folder that was named.
+    if [ -n "$(setting DATA_DIR)" ]; then
+        export SAMPLE_SIZE=0
+    fi
+fi
+
+# In a container, an argument that names a file or folder of the host is mounted, read-only, where
+# the container will look for it:  in_container COMMAND [ARGUMENT…]
+in_container() {
+    name=$(setting CONTAINER_NAME)
+    name=${name:+$name-$1}
+    case $1 in
+        prefetch) set -- prefetch "$@" ;;
+        *) set -- train "$@" ;;
+    esac
+    own=2
+    for argument in "$@"; do
+        if [ "$own" -gt 0 ]; then
+            own=$((own - 1))
+            continue
+        fi
+        case $argument in
+            --*=*) file=${argument#*=} ;;
+            *) file=$argument ;;
+        esac
+        [ -e "$file" ] || continue
+        case $file in
+            *:*) fail "'$file' cannot be mounted, for a colon is in its name: rename it." ;;
+            . | ./ | /) fail "'$file' cannot be mounted over what is in the container: name a folder in it." ;;
+            /*) set -- --volume "$file:$file:ro" "$@" ;;
+            *) set -- --volume "$PWD/$file:/app/$file:ro" "$@" ;;
+        esac
+    done
+    docker/compose.sh run --rm --no-deps ${name:+--name "$name"} "$@"
 }
 
 run() {
     case $runner in
         docker) in_container "$@" ;;
-        local) locally "$@" ;;
+        local) .venv/bin/python -m app "$@" ;;
     esac
 }
 
@@ -93,10 +113,6 @@ prefetch() {
     run prefetch "$@"
 }
 
-if [ "$runner" = docker ]; then
-    SURESET_DEVICE=${SURESET_DEVICE:-$(docker/gpu.sh)}
-    export SURESET_DEVICE
-fi
 case $runner-$command in
     docker-serve)
         [ $# = 0 ] || fail "in Docker, serve takes variables, not flags: make serve PORT=8000."

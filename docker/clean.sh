@@ -5,8 +5,9 @@ set -eu
 
 docker version >/dev/null 2>&1 ||
     fail "no Docker engine answers, so there is nothing to clean; the folders here are yours."
-project=$(docker compose config | sed -n 's/^name: //p')
-volumes=$(docker volume ls --quiet --filter "label=com.docker.compose.project=$project")
+config=$(SURESET_DEVICE=cpu docker/compose.sh config) || fail "nothing was deleted, for Compose cannot read its files."
+project=$(printf '%s\n' "$config" | sed -n 's/^name: //p')
+volumes=$(docker volume ls --quiet --filter "label=com.docker.compose.project=${project:?}")
 if [ -z "$volumes" ]; then
     say "There are no volumes to delete."
 else

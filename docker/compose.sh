@@ -20,7 +20,8 @@ case $1 in
     build)
         REVISION=$(git describe --always --dirty 2>/dev/null || echo unknown)
         CREATED=$(git log -1 --format=%cI 2>/dev/null || true)
-        export REVISION CREATED
+        SOURCES=$(sources)
+        export REVISION CREATED SOURCES
         ;;
     run | up | config)
         SURESET_DEVICE=${SURESET_DEVICE:-$(docker/gpu.sh)}
@@ -39,9 +40,11 @@ case $1 in
             set -- -f "$merged" "$@"
         fi
         # --gpus reserves devices in the merged file; a second reservation would come on top.
-        if [ "$SURESET_DEVICE" = gpu ] && ! { [ "$1" = -f ] && grep -q devices: "$merged"; }; then
+        if [ "$SURESET_DEVICE" = gpu ] &&
+            ! { [ "$1" = -f ] && grep -q '^ *- driver: nvidia$' "$merged"; }; then
             set -- -f compose.gpu.yaml "$@"
         fi
         ;;
 esac
+[ ! -f compose.override.yaml ] || set -- -f compose.override.yaml "$@"
 exec docker compose -f compose.yaml "$@"

@@ -71,10 +71,9 @@ fi
 runner=$(docker/runner.sh look 2>/dev/null) || runner=none
 if [ -n "$mend" ]; then
     todo "the app was not asked: see to the lines above first"
-elif [ "$runner" = docker ] && [ -n "$made" ]; then
-    SURESET_DEVICE=$(docker/gpu.sh 2>/dev/null) exec docker/app.sh docker doctor "$@"
-elif [ "$runner" = local ] && [ -f .venv/.installed ]; then
-    exec docker/app.sh local doctor "$@"
+elif { [ "$runner" = docker ] && [ -n "$made" ]; } ||
+    { [ "$runner" = local ] && [ -f .venv/.installed ]; }; then
+    SURESET_RUNNER=$runner SURESET_DEVICE=$(docker/gpu.sh 2>/dev/null) exec docker/app.sh doctor "$@"
 else
     found "the app is not installed yet: the first command that needs it does that"
 fi

@@ -4,7 +4,9 @@
 
 if [ -s /run/secrets/proxy ]; then
     http_proxy=$(cat /run/secrets/proxy)
+    no_proxy=$(cat /run/secrets/no_proxy 2>/dev/null || true)
     export http_proxy https_proxy="$http_proxy" HTTP_PROXY="$http_proxy" HTTPS_PROXY="$http_proxy"
+    export no_proxy NO_PROXY="$no_proxy"
 fi
 
 authority=

@@ -8,12 +8,12 @@
 BEGIN {
     split("--shm-size shm_size --ipc ipc --memory mem_limit -m mem_limit --memory-swap memswap_limit " \
           "--cpus cpus --cpuset-cpus cpuset --pids-limit pids_limit --hostname hostname -h hostname " \
-          "--network network_mode --net network_mode --runtime runtime --pid pid " \
-          "--restart restart --stop-timeout stop_grace_period", words, " ")
+          "--network network_mode --net network_mode --runtime runtime --pid pid --restart restart " \
+          "--stop-timeout stop_grace_period", words, " ")
     for (i = 1; i in words; i += 2) scalar[words[i]] = words[i + 1]
     split("--env environment -e environment --env-file env_file --volume volumes -v volumes " \
-          "--tmpfs tmpfs --device devices --add-host extra_hosts --dns dns --cap-add cap_add " \
-          "--group-add group_add --security-opt security_opt --label labels -l labels", words, " ")
+          "--tmpfs tmpfs --device devices --add-host extra_hosts --dns dns " \
+          "--security-opt security_opt --label labels -l labels", words, " ")
     for (i = 1; i in words; i += 2) list[words[i]] = words[i + 1]
     # What make's own commands decide.
     split("--rm -i -t -it -ti -d --interactive --tty --detach --init", words, " ")
@@ -26,14 +26,18 @@ function refuse(text) {
     exit 1
 }
 
+# As YAML takes literally, but for Compose, which would put a variable in.
 function quoted(text) {
-    gsub(/\\/, "\\\\", text); gsub(/"/, "\\\"", text); gsub(/\$/, "$$", text)
-    return "\"" text "\""
+    gsub(/'/, "''", text)
+    gsub(/\$/, "$$", text)
+    return "'" text "'"
 }
 
 function add(key, line) { if (!(key in lines)) keys[++count] = key; lines[key] = lines[key] line }
 
 function take(flag, value,    part) {
+    if (flag in scalar && scalar[flag] == "network_mode" && value != "none" && value != "bridge")
+        refuse(flag " " value " would leave the stack's network, and ADDRESS and PORT mean nothing outside.")
     if (flag in scalar) {
         if (flag == "--stop-timeout") value = value "s"
         if (scalar[flag] in lines) delete lines[scalar[flag]]; else keys[++count] = scalar[flag]
@@ -56,7 +60,8 @@ $0 == "" { next }
     name == "--ulimit" || name == "--gpus") { take(name, substr($0, index($0, "=") + 1)); next }
 $0 in scalar || $0 in list || $0 == "--ulimit" || $0 == "--gpus" { flag = $0; next }
 $0 in ignored { next }
-$0 == "--privileged" { refuse("--privileged would take all protection away; use --device or --cap-add.") }
+/^-[a-z]./ && ((name = substr($0, 1, 2)) in scalar || name in list) { take(name, substr($0, 3)); next }
+/^--(privileged|cap-add|group-add)(=|$)/ { refuse("the app runs without privileges, also with " $0 ".") }
 $0 ~ /^(-u|--user)(=|$)/ { refuse("containers run as RUN_AS=uid:gid, not as " $0 " says.") }
 $0 ~ /^(-p|--publish)(=|$)/ { refuse("the page is published by ADDRESS and PORT, not by " $0 ".") }
 $0 ~ /^--name(=|$)/ { refuse("containers are named by CONTAINER_NAME, not by " $0 ".") }
@@ -73,8 +78,8 @@ END {
     print "  prefetch: *args"
     if (gpus == "" || device == "cpu") { print "  train: *args\n  webui: *args"; exit }
     gsub(/^["']|["']$/, "", gpus)
-    sub(/^device=/, "", gpus) && named = 1
-    if (named) { ids = quoted(gpus); gsub(/,/, "\", \"", ids) }
+    if (sub(/^device=/, "", gpus)) { named = 1; ids = quoted(gpus); gsub(/,/, "', '", ids) }
+    else if (gpus !~ /^(all|[0-9]+)$/) refuse("--gpus " gpus " is neither all, a number, nor device=….")
     for (i = 1; i <= 2; i++) {
         print "  " (i == 1 ? "train" : "webui") ":\n    <<: *args\n    deploy:\n      resources:\n" \
             "        reservations:\n          devices:\n            - driver: nvidia\n" \

@@ -24,11 +24,10 @@ run_in_docker() {
 
 is_here() { docker image inspect "$1" >/dev/null 2>&1; }
 
-# Whether a file that goes into the image changed after the image was made.
+# Whether what goes into the image is not what the image was made of.
 outdated() {
-    made=$(docker image inspect --format '{{.Created}}' "$image")
-    [ -n "$(find app static requirements.txt docker/Dockerfile docker/entrypoint docker/network.sh \
-        -name __pycache__ -prune -o -type f -newermt "$made" -print)" ]
+    [ "$(docker image inspect --format '{{index .Config.Labels "sureset.sources"}}' "$image")" \
+        != "$(sources)" ]
 }
 
 case $wanted in
@@ -38,7 +37,8 @@ case $wanted in
 esac
 
 command -v docker >/dev/null 2>&1 || run_locally "there is no docker command"
-docker version >/dev/null 2>&1 || run_locally "no Docker engine answers"
+reason=$(docker version 2>&1 >/dev/null) ||
+    run_locally "no Docker engine answers ($(printf '%s' "$reason" | tail -n 1))"
 docker compose version >/dev/null 2>&1 || run_locally "docker has no compose plugin"
 
 image=$(with_default IMAGE_TAG)
@@ -65,6 +65,7 @@ if [ "$look" = look ]; then
     say "The next command builds $image on $base: $why."
     run_in_docker
 fi
+docker/compose.sh config --quiet || fail "Compose cannot read its files as they are set, see above."
 say "Building $image on $base: $why."
 BASE_IMAGE=$base docker/compose.sh build >&2 || run_locally "$image could not be built"
 run_in_docker

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Build .venv from requirements.txt, with uv where it can be had, otherwise with pip.
+# Build .venv from requirements.txt, with uv where it can be had, otherwise with pip; nothing is done
+# where it is there and as new.
 set -eu
 . docker/settings.sh
 
@@ -17,6 +18,9 @@ find_python() {
     fail "there is no Python 3.10 to 3.13 here: install one, or name it, as in make PYTHON=/path/to/python3.12."
 }
 
+if [ -f .venv/.installed ] && [ -z "$(find requirements.txt -newer .venv/.installed)" ]; then
+    exit
+fi
 rm -f .venv/.installed
 if ! supported .venv/bin/python; then
     python=$(find_python)

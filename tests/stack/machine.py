@@ -12,27 +12,29 @@ from tests.stack.clone import fresh_clone
 #: The commands that make and the scripts rest on; nothing else is on PATH but the stubs.
 TOOLS = (
     *("sh", "make", "sed", "awk", "grep", "cut", "tr", "head", "tail", "find", "xargs", "printf"),
-    *("printenv", "id", "mkdir", "touch", "rm", "cp", "mv", "cat"),
+    *("printenv", "id", "mkdir", "touch", "rm", "cp", "mv", "cat", "cksum", "sort"),
 )
 
 DOCKER = """#!/bin/sh
 echo "docker $*" >>"$CALLS"
 for last; do :; done
 case "$*" in
-    version*) [ "$ENGINE" = yes ] && echo 26.1 ;;
+    version*) [ "$ENGINE" = yes ] && echo 26.1 || { echo 'cannot connect' >&2; exit 1; } ;;
     'compose version'*) echo 2.26 ;;
     *SecurityOptions*) echo "$SECURITY" ;;
     'info '*) echo "$RUNTIMES" ;;
     'image inspect --format {{.Created}}'*)
-        case " $IMAGES " in *" $last "*) echo "$CREATED" ;; *) exit 1 ;; esac ;;
-    'image inspect --format {{index'*) echo some-base ;;
+        case " $IMAGES " in *" $last "*) echo 2026-01-02T03:04:05Z ;; *) exit 1 ;; esac ;;
+    *sureset.sources*) . docker/settings.sh; echo "${MADE_OF:-$(sources)}" ;;
+    *image.base.name*) echo some-base ;;
     'image inspect '*) case " $IMAGES " in *" $last "*) ;; *) exit 1 ;; esac ;;
     'pull '*) [ "$PULL" = yes ] || { echo 'lookup registry: no such host' >&2; exit 1; } ;;
     *' build'*) echo "BASE_IMAGE=$BASE_IMAGE" >>"$CALLS"; [ "$BUILD" = yes ] ;;
     *' run '*)
         echo "ALPHA=$ALPHA DATA_DIR=$DATA_DIR" >>"$CALLS"
         echo "RUN_AS=$RUN_AS" >>"$CALLS" ;;
-    'compose config') echo 'name: cars' ;;
+    'compose -f compose.yaml config') [ "$PROJECT" != no ] && echo 'name: cars' ;;
+    *' config --quiet') [ "$CONFIG" != bad ] ;;
     'volume ls'*) printf '%s' "$VOLUMES" ;;
 esac
 """
@@ -46,6 +48,7 @@ case $1 in -u) echo {CALLER.partition(":")[0]} ;; -g) echo {CALLER.partition(":"
 PYTHON = """#!/bin/sh
 echo "python $*" >>"$CALLS"
 echo "ALPHA=$ALPHA DATA_DIR=$DATA_DIR CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-unset}" >>"$CALLS"
+echo "SAMPLE_SIZE=$SAMPLE_SIZE" >>"$CALLS"
 """
 
 IMAGE = "masters-thesis:latest"
@@ -80,8 +83,8 @@ class Machine:
         return done.stdout
 
     def _run(self, *arguments: str, answer: str, **facts: str) -> subprocess.CompletedProcess[str]:
-        given = {"ENGINE": "yes", "IMAGES": IMAGE, "CREATED": "2999-01-01T00:00:00Z", "PULL": "no"}
-        given |= {"BUILD": "yes", "RUNTIMES": '{"runc":{}}', **facts}
+        given = {"ENGINE": "yes", "IMAGES": IMAGE, "PULL": "no", "BUILD": "yes"}
+        given |= {"RUNTIMES": '{"runc":{}}', **facts}
         return subprocess.run(
             ["make", *arguments],
             cwd=self.clone,
@@ -91,6 +94,11 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def sources(self) -> str:
+        """The checksum of what goes into the image."""
+        command = ["sh", "-c", ". docker/settings.sh; sources"]
+        return subprocess.check_output(command, cwd=self.clone, text=True).strip()
 
     def calls(self, word: str) -> list[str]:
         """The noted lines that hold ``word``."""

@@ -69,7 +69,7 @@ def test_gpu_or_cpu(
 
     by_arguments = gpu and (forced or bool(gpu_args))
     assert ("compose.gpu.yaml" in files(machine)) == (gpu and not by_arguments)
-    expected = 'device_ids: ["1"]' if "device=1" in (run_args or "") else "count: all"
+    expected = "device_ids: ['1']" if "device=1" in (run_args or "") else "count: all"
     assert reservation(machine) == (expected if by_arguments else "")
 
 

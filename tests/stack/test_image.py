@@ -140,6 +140,8 @@ def test_weights_can_be_baked_in(stack: Stack, host: str, tmp_path: Path) -> Non
             baked.done("make", "build", "BAKE_WEIGHTS=resnet50")
             assert server.asked == [None], "a change of source fetches nothing again"
         baked.done("make", "prefetch", "DOCKER_RUN_ARGS=--network none", "BACKBONE=resnet50")
+        held = baked.shell("prefetch", "ls /opt/sureset/weights")
+        assert held.split() == [f"resnet50-{sha256[:8]}.pth"], "and of no other build"
         found = baked.shell("prefetch", "sha256sum /app/cache/weights/*.pth")
         assert found.split() == [sha256, f"/app/cache/weights/resnet50-{sha256[:8]}.pth"]
     finally:

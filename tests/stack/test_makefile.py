@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,21 @@ def test_a_bare_word_is_no_folder(machine: Machine, runner: str, name: str) -> N
     assert not machine.calls(" run ") and not machine.calls("python")
 
 
-def test_home_is_not_spelt_out_by_everyone(machine: Machine) -> None:
-    said = machine.make_fails("train", "MODELS_DIR=~/models")
-    assert "MODELS_DIR is '~/models': give the path without ~." in said
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("~/models", "give the path without ~"),
+        ("./a:b", "a colon cannot be part of the path in Docker"),
+        ("${HOME}/models", "write the path out, variables mean nothing here"),
+    ],
+)
+def test_paths_that_mean_something_else_to_compose(
+    machine: Machine, path: str, sentence: str
+) -> None:
+    (machine.clone / ".env").write_text(f"MODELS_DIR={path}\n")
+    said = machine.make_fails("train")
+    assert f"error: MODELS_DIR is '{path}': {sentence}." in said
+    assert not machine.calls(" run ") and not machine.calls("build")
 
 
 @pytest.mark.parametrize("name", ["DATA_DIR", "STATIC_DIR"])
@@ -76,7 +89,9 @@ def test_missing_folder_that_is_read_is_said_and_not_made(machine: Machine, name
     assert not machine.calls(" run ")
 
 
-@pytest.mark.parametrize("command", ["serve", "predict", "evaluate", "calibrate", "experiments"])
+@pytest.mark.parametrize(
+    "command", ["serve", "predict", "evaluate", "calibrate", "experiments", "bench", "shell"]
+)
 def test_bundles_must_be_there_to_be_used(machine: Machine, command: str) -> None:
     said = machine.make_fails(command, "MODELS_DIR=./modelz")
     assert "error: there is no folder ./modelz: check MODELS_DIR." in said
@@ -112,7 +127,64 @@ def test_pictures_of_this_machine_are_mounted_for_predict(machine: Machine, tmp_
     assert f"--volume {machine.clone}/my car.jpg:/app/my car.jpg:ro" in call
     assert f"--volume {bus}:{bus}:ro" in call
     assert call.count("--volume") == 2
-    assert call.endswith(f" webui predict my car.jpg {bus} missing.jpg --alpha 0.2")
+    assert call.endswith(f" train predict my car.jpg {bus} missing.jpg --alpha 0.2")
+
+
+def test_files_that_flags_name_are_mounted_too(machine: Machine) -> None:
+    (machine.clone / "run.yaml").touch()
+    (machine.clone / "train").mkdir()
+    for flag in ("--config run.yaml", "--config=run.yaml"):
+        machine.log.unlink(missing_ok=True)
+        machine.make("train", f"ARGS={flag}")
+        prefetch, train = machine.calls(" run ")
+        mounted = f"--volume {machine.clone}/run.yaml:/app/run.yaml:ro"
+        assert prefetch.endswith(f"{mounted} prefetch prefetch {flag}")
+        assert train.endswith(f"{mounted} train train {flag}")
+        assert train.count("--volume") == 1, "a folder called train is not the command"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("a:b.jpg", "a colon is in its name"), (".", "name a folder in it")]
+)
+def test_what_cannot_be_mounted_is_said(machine: Machine, name: str, sentence: str) -> None:
+    if name != ".":
+        (machine.clone / name).touch()
+    said = machine.make_fails("predict", f"ARGS={name}")
+    assert f"error: '{name}' cannot be mounted" in said and sentence in said
+    assert not machine.calls(" run ")
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("ALPHA=0.05", "0.05"),
+        ("ALPHA = 0.05  # an error rate", "0.05"),
+        ("export ALPHA=0.05", "0.05"),
+        ("ALPHA=", ""),
+        ("ALPHA=  # nothing", ""),
+        ("ALPHA='a # b'  # c", "a # b"),
+        ('ALPHA="a # b"', "a # b"),
+        ("ALPHA=a#b", "a#b"),
+        ("ALPHA=1\nALPHA=2", "2"),
+        ("# ALPHA=1", ""),
+        ("MY_ALPHA=1", ""),
+    ],
+)
+def test_the_env_file_is_read_as_compose_reads_it(machine: Machine, line: str, value: str) -> None:
+    (machine.clone / ".env").write_text(f"{line}\n")
+    script = ". docker/settings.sh; setting ALPHA; given ALPHA && echo given || echo not given"
+    command = ["sh", "-c", script]
+    env = {"PATH": str(machine.bin)}
+    said = subprocess.check_output(command, cwd=machine.clone, env=env, text=True).splitlines()
+    given = "not given" if line.startswith(("#", "MY")) else "given"
+    assert said == ([value, given] if given == "given" else [given])
+
+
+def test_an_override_file_is_merged(machine: Machine) -> None:
+    (machine.clone / "compose.override.yaml").touch()
+    machine.make("serve")
+    (up,) = machine.calls(" up ")
+    assert up.startswith("docker compose -f compose.yaml -f compose.override.yaml ")
 
 
 def test_serve_in_docker_takes_no_flags(machine: Machine) -> None:
@@ -125,6 +197,16 @@ def test_help_for_train_fetches_nothing(machine: Machine) -> None:
     assert [call.rpartition(" run ")[2] for call in machine.calls(" run ")] == [
         "--rm --no-deps train train --help"
     ]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_sample_set_is_never_written_unasked_into_a_named_folder(
+    machine: Machine, named: bool
+) -> None:
+    (machine.clone / "pics").mkdir()
+    folder = ["DATA_DIR=./pics"] if named else []
+    machine.make("prefetch", "RUNNER=local", "SAMPLE_SIZE=300", *folder)
+    assert machine.calls("SAMPLE_SIZE=") == [f"SAMPLE_SIZE={0 if named else 300}"]
 
 
 def test_a_failed_prefetch_stops_train(machine: Machine) -> None:
@@ -151,7 +233,7 @@ def test_doctor_tells_what_was_found_and_chosen(machine: Machine) -> None:
     said = machine.make("doctor", "MODELS_DIR=./models")
     for line in (
         "Docker: engine 26.1, Compose 2.26",
-        f"image: {IMAGE}, made 2999-01-01 00:00 UTC",
+        f"image: {IMAGE}, made 2026-01-02 03:04 UTC",
         f"where: Running in Docker, image {IMAGE}.",
         "device: CPU: nvidia-smi finds no GPU here.",
         "MODELS_DIR: the folder ./models",
@@ -210,6 +292,12 @@ def test_clean_deletes_when_told_to(machine: Machine) -> None:
 def test_clean_without_volumes_does_not_ask(machine: Machine) -> None:
     assert "There are no volumes to delete." in machine.make("clean")
     assert machine.calls(" down ")
+
+
+def test_clean_touches_nothing_where_the_files_cannot_be_read(machine: Machine) -> None:
+    said = machine.make_fails("clean", "RUN_AS=broken", answer="yes\n", PROJECT="no")
+    assert "error: nothing was deleted, for Compose cannot read its files." in said
+    assert not machine.calls(" down ")
 
 
 def test_clean_without_an_engine(machine: Machine) -> None:

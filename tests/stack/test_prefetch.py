@@ -61,6 +61,16 @@ def test_corrupted_file_is_fetched_again(project: Stack, server: Publisher) -> N
     assert cached(project) and len(server.asked) == 2
 
 
+def test_no_sample_set_in_a_folder_of_the_host(project: Stack, tmp_path: Path) -> None:
+    """Not where one of another size is wanted for the stack's own volume either."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir(mode=0o777)
+    project.compose(
+        *("run", "--rm", "prefetch"), DATA_DIR=str(pictures), SAMPLE_SIZE="300", BACKBONE=""
+    )
+    assert list(pictures.iterdir()) == []
+
+
 def test_failed_prefetch_keeps_the_web_page_from_starting(
     project: Stack, server: Publisher
 ) -> None:

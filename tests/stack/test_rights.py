@@ -74,12 +74,48 @@ def test_fresh_volumes_belong_to_whom_they_are_used_by(project: Stack) -> None:
     assert owners == "4321:4322\n"
 
 
-def test_volumes_go_over_to_whom_they_are_used_by_next(project: Stack) -> None:
-    script = "mkdir -p /app/cache/a/b; touch /app/cache/a/b/c; " + OWNERS
+def test_volumes_go_over_to_whom_they_are_asked_for_by(project: Stack) -> None:
+    """With all that is in them, also what only its owner may read."""
+    script = (
+        "mkdir -p /app/cache/a; mkdir -m 700 -p /app/cache/a/b; touch /app/cache/a/b/c; " + OWNERS
+    )
     folders = "cache cache/a cache/a/b cache/a/b/c"
     for user in ("1000:1000", "4321:4322", "1000:1000"):
         owners = project.shell("train", script.format(folders=folders), RUN_AS=user)
         assert owners == f"{user}\n"
+
+
+def test_where_nobody_is_asked_for_volumes_stay_with_whom_they_are(project: Stack) -> None:
+    """So that what runs as their owner can go on writing."""
+    script = "mkdir -p /app/cache/a; id -u; id -g; " + OWNERS.format(folders="cache cache/a")
+    fresh = project.shell("prefetch", script).split()
+    assert fresh == ["1000", "1000", "1000:1000"]
+    project.shell("train", script, RUN_AS="4321:4322")
+    for service in ("prefetch", "train"):
+        assert project.shell(service, script).split() == ["4321", "4322", "4321:4322"]
+    assert project.shell("train", script, RUN_AS_HOST_UID="0").split()[0] == "1000"
+
+
+def test_what_is_mounted_by_other_means_keeps_its_owner(project: Stack, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o777)
+    (elsewhere / "file").touch()
+    before = (elsewhere / "file").stat().st_uid
+    run = ("run", "--rm", "--no-deps", "--volume", f"{elsewhere}:/app/cache")
+    project.compose(*run, "--entrypoint", "unprivileged true", "train", RUN_AS="4321:4322")
+    assert (elsewhere / "file").stat().st_uid == elsewhere.stat().st_uid == before
+
+
+def test_web_page_is_never_root(project: Stack, tmp_path: Path) -> None:
+    """Not where the bundles are root's either: others may read them."""
+    if os.getuid() != 0:
+        pytest.skip("only root has folders of root")
+    models = tmp_path / "models"
+    models.mkdir(mode=0o755)
+    script = "id -u; ls /app/models"
+    assert project.shell("webui", script, MODELS_DIR=str(models)) == "1000\n"
+    assert project.shell("train", script, MODELS_DIR=str(models)) == "0\n"
+    assert project.shell("train", script) == "1000\n", "it does not stay so"
 
 
 def test_folders_of_the_host_keep_their_owner(project: Stack, tmp_path: Path) -> None:

@@ -28,10 +28,12 @@ def merged(machine: Machine, arguments: str) -> dict[str, Any]:
         ("--shm-size 2g", {"shm_size": "2g"}),
         ("--shm-size=2g --shm-size=4g", {"shm_size": "4g"}),
         ("--ipc=host -m 8g --cpus 2", {"ipc": "host", "mem_limit": "8g", "cpus": "2"}),
-        ("--network host", {"network_mode": "host"}),
+        ("--network none", {"network_mode": "none"}),
+        ("-m8g -eA=1", {"mem_limit": "8g", "environment": ["A=1"]}),
         ("--stop-timeout 60", {"stop_grace_period": "60s"}),
         ("-e A=1 --env=B=2", {"environment": ["A=1", "B=2"]}),
         ("-e 'A=two words' -e 'B=\"'", {"environment": ["A=two words", 'B="']}),
+        ("-e 'A=C:\\data' -e \"B='\"", {"environment": ["A=C:\\data", "B='"]}),
         ("-v /a:/b:ro", {"volumes": ["/a:/b:ro"]}),
         (
             "--ulimit memlock=-1 --ulimit stack=67108864:67108865",
@@ -75,7 +77,12 @@ def test_gpus_become_a_reservation(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--privileged", "use --device or --cap-add"),
+        ("--privileged", "the app runs without privileges"),
+        ("--cap-add SYS_PTRACE", "the app runs without privileges"),
+        ("--group-add=audio", "the app runs without privileges"),
+        ("--network host", "ADDRESS and PORT mean nothing outside"),
+        ("--net=cars", "would leave the stack's network"),
+        ("--gpus all,capabilities=utility", "is neither all, a number, nor device=…"),
         ("-p 80:80", "the page is published by ADDRESS and PORT, not by -p"),
         ("--publish=80:80", "by ADDRESS and PORT"),
         ("--name cars", "named by CONTAINER_NAME"),
@@ -97,6 +104,13 @@ def test_what_cannot_be_translated_is_said(machine: Machine, arguments: str, sen
 def test_nothing_in_them_is_run(machine: Machine) -> None:
     machine.make("serve", "DOCKER_RUN_ARGS=-e 'A=$$(touch made)' -e 'B=`touch made`'")
     assert not (machine.clone / "made").exists()
+
+
+def test_a_device_is_no_gpu(machine: Machine) -> None:
+    """What --device asks for leaves the reservation that GPU=1 asks for as it is."""
+    machine.make("serve", "GPU=1", "DOCKER_RUN_ARGS=--device /dev/fuse -e 'X=- driver: nvidia'")
+    (up,) = machine.calls(" up ")
+    assert " -f compose.gpu.yaml -f .compose.run-args.yaml " in up
 
 
 @pytest.mark.usefixtures("compose_command")

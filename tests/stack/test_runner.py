@@ -22,7 +22,7 @@ def test_docker_where_the_image_is_there(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("facts", "why"),
     [
-        ({"ENGINE": "no"}, "no Docker engine answers"),
+        ({"ENGINE": "no"}, "no Docker engine answers (cannot connect)"),
         (
             {"IMAGES": ""},
             f"the image is not here and its base {CUDA} cannot be pulled"
@@ -78,10 +78,36 @@ def test_missing_image_is_built_on_a_base_that_can_be_pulled(machine: Machine) -
 
 
 def test_outdated_image_is_built_on_the_base_it_was_made_from(machine: Machine) -> None:
-    facts = {"CREATED": "2001-01-01T00:00:00Z"}
+    facts = {"MADE_OF": "something else"}
     said = machine.make("train", IMAGES=IMAGE, **facts)
     assert f"{IMAGE} is older than its sources and used as it is" in said
     assert not machine.calls("build")
 
     machine.make("train", IMAGES=f"{IMAGE} some-base", **facts)
     assert machine.calls("BASE_IMAGE=") == ["BASE_IMAGE=some-base"]
+
+
+def test_any_change_of_what_goes_in_makes_an_image_outdated(machine: Machine) -> None:
+    """Also one that leaves no newer file behind."""
+    images = f"{IMAGE} some-base"
+    made_of = machine.sources()
+    machine.make("train", IMAGES=images, MADE_OF=made_of)
+    assert not machine.calls("build")
+    (machine.clone / "app" / "py.typed").touch()
+    assert machine.sources() != made_of
+    (machine.clone / "app" / "py.typed").unlink()
+    assert machine.sources() == made_of
+    (machine.clone / "app" / "errors.py").unlink()
+    machine.make("train", IMAGES=images, MADE_OF=made_of)
+    assert len(machine.calls("BASE_IMAGE=")) == 1
+
+
+def test_compose_files_at_fault_are_no_reason_to_run_elsewhere(machine: Machine) -> None:
+    said = machine.make_fails("train", IMAGES=CUDA, CONFIG="bad")
+    assert "error: Compose cannot read its files as they are set" in said
+    assert not machine.calls("python") and not machine.calls(" build")
+
+
+def test_a_dry_run_runs_nothing(machine: Machine) -> None:
+    machine.make("-n", "train")
+    assert not machine.log.exists()
