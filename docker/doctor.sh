@@ -54,7 +54,7 @@ if [ -n "$(setting RUN_AS)" ]; then
 elif [ "$(setting RUN_AS_HOST_UID)" = 0 ]; then
     found "containers run as the image's own user: asked for by RUN_AS_HOST_UID=0"
 elif [ "$(id -u)" = 0 ]; then
-    found "containers run as the owner of the folder they write into, or as the image's own user"
+    found "containers run as the owner of the folder they are given, or as whom the volumes belong to"
 else
     found "containers run as you, $(id -u):$(id -g)"
 fi
