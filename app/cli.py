@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import io
 import json
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import typer
 from app.errors import SuresetError
 from app.progress import say
 from app.settings import Settings, flag_name, load_settings
+from app.stopping import end_when_told_to
 
 cli = typer.Typer(
     name="sureset",
@@ -79,8 +79,6 @@ def prefetch(settings: Settings) -> None:
 )
 def train(settings: Settings) -> None:
     """The whole run, from a folder of pictures to a bundle; stopped, it goes on the next time."""
-    # As SIGTERM does, and not as a KeyboardInterrupt, of which Lightning makes the status 1.
-    signal.signal(signal.SIGINT, _stop)
     try:
         from app.pipeline.train import train
 
@@ -164,8 +162,7 @@ def main() -> None:
     if not arguments or (arguments[0].startswith("-") and arguments[0] != "--help"):
         name = "train" if "--train" in arguments else "serve"
         arguments = [name, *(a for a in arguments if a != "--train")]
-    # Told to stop, leave nothing half-written: what cleans up runs as it does after an error.
-    signal.signal(signal.SIGTERM, _stop)
+    end_when_told_to()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -174,7 +171,3 @@ def main() -> None:
     except SuresetError as error:
         say(f"error: {error}")
         sys.exit(1)
-
-
-def _stop(number: int, _: object) -> None:
-    sys.exit(128 + number)

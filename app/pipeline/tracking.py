@@ -24,8 +24,8 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from wandb import Run
 
-#: Seconds the server may take to open a run, and again to take the last of it. With what else there
-#: is to do when it is told to stop, a run ends within the ten seconds that Docker gives it.
+#: Seconds the server may take to open a run, and again to take the last of it: fewer than a run has
+#: that is told to stop before it is ended for good, whatever W&B still waits for (app.stopping).
 _PATIENCE = 5.0
 
 #: A key as W&B makes them, maybe behind a self-hosted server's prefix, or a JSON web token.

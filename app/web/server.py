@@ -38,8 +38,9 @@ def serve(settings: Settings) -> None:
     Raises:
         SuresetError: the port or the address can't be had, or the web assets are missing.
     """
-    # SIGTERM ends things in the same orderly way as Ctrl-C, while the server starts too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both end things in the same orderly way, while the server starts too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with (
             listen(settings.address, settings.port) as listening,

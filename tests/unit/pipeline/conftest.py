@@ -20,6 +20,13 @@ ROOT = Path(__file__).parents[3]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def clean_environment(**variables: str) -> dict[str, str]:
+    """That of this process, with no setting in it but ``variables``, for a process of ours."""
+    settings = {name.upper() for name in Settings.model_fields} | {"WANDB_DIR_HOST"}
+    clean = {name: value for name, value in os.environ.items() if name not in settings}
+    return {**clean, "PYTHONPATH": str(ROOT), **variables}
+
+
 def run_in(
     folder: Path, *arguments: str, file_limit: int | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
@@ -32,12 +39,10 @@ def run_in(
         if file_limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
-    settings = {name.upper() for name in Settings.model_fields} | {"WANDB_DIR_HOST"}
-    clean = {name: value for name, value in os.environ.items() if name not in settings}
     return subprocess.run(
         [sys.executable, "-m", "app", *arguments],
         cwd=folder,
-        env={**clean, "PYTHONPATH": str(ROOT), **variables},
+        env=clean_environment(**variables),
         capture_output=True,
         text=True,
         timeout=600,

@@ -349,7 +349,10 @@ def test_terminated_it_leaves_nothing_half_written(workplace: Path, tmp_path: Pa
     while process.poll() is None and not list(models.glob(".*/heads.safetensors")):
         time.sleep(0.01)
     process.terminate()
-    process.communicate(timeout=60)
+    try:
+        process.communicate(timeout=10)
+    finally:
+        process.kill()
     assert process.returncode == 143
     assert list(models.iterdir()) == []
 
@@ -370,14 +373,17 @@ def test_stopped_while_fitting_it_goes_on_to_the_same_bundle(
             command, cwd=workplace, env=environment, stderr=subprocess.PIPE, text=True
         )
         assert process.stderr is not None
-        if number == signal.SIGTERM:
-            while process.poll() is None and not list(kept.glob("*.ckpt")):
-                time.sleep(0.001)
-        else:
-            while "goes on from epoch" not in process.stderr.readline():
-                assert process.poll() is None
-        process.send_signal(number)
-        said = process.communicate(timeout=10)[1]  # Docker kills after as long.
+        try:
+            if number == signal.SIGTERM:
+                while process.poll() is None and not list(kept.glob("*.ckpt")):
+                    time.sleep(0.001)
+            else:
+                while "goes on from epoch" not in process.stderr.readline():
+                    assert process.poll() is None
+            process.send_signal(number)
+            said = process.communicate(timeout=10)[1]  # Docker kills after as long.
+        finally:
+            process.kill()
         assert process.returncode == status
         last = said.rstrip().splitlines()[-1]
         assert f"stay in {tmp_path / 'cache'}" in last and "the same command goes on" in last

@@ -1,0 +1,54 @@
+"""Told to stop, a process ends soon, with the signal's status, whatever it is in the midst of."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.unit.pipeline.conftest import clean_environment
+
+#: Training that is told to stop while ``logging`` holds its lock. Before Python 3.13 ``logging``
+#: keeps it then, so that W&B's thread waits for it, and the main thread for W&B's.
+STUCK = """
+import logging, os, sys
+from app import cli, stopping
+from app.pipeline import train
+
+class Cache(dict):
+    def clear(self):
+        os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+        super().clear()
+
+def fit(settings, tracking):
+    tracking.begin("a-name", {})
+    logging.getLogger("probe")._cache = Cache()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+
+train._train = fit
+stopping._CLEANING_S = 1
+sys.argv[1:] = ["train"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_lock_that_is_never_released_keeps_nobody(tmp_path: Path, number: int) -> None:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK],
+        cwd=tmp_path,
+        env=clean_environment(SIGNAL=str(int(number))),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 128 + number
+    assert time.monotonic() - started < 15
+    assert "Traceback" not in done.stderr
+    if sys.version_info < (3, 13):
+        assert "stopped: what did not end within 1 s was left" in done.stderr
