@@ -17,6 +17,7 @@ from typing import Any
 import openvino as ov
 import timm
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from app.disk import writing
@@ -71,16 +72,23 @@ def exported(backbone: Backbone, cache_dir: Path) -> Path:
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
     folder = cache_dir / "encoders" / f"{backbone.name}-{key}"
     if not folder.is_dir():
-        beside = folder.with_name(f".{folder.name}-{os.getpid()}")
-        try:
-            with writing("the exported network", folder.parent, "--cache"):
-                beside.mkdir(parents=True)
-                _export(Encoder(backbone), backbone.preprocess.size, beside)
+        with writing("the exported network", folder.parent, "--cache"):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_name(folder.name + ".lock")):
                 if not folder.is_dir():  # Another run may have made it meanwhile.
-                    os.rename(beside, folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+                    _make(folder, backbone)
     return folder
+
+
+def _make(folder: Path, backbone: Backbone) -> None:
+    beside = folder.with_name(f".{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)  # What a killed run left.
+    try:
+        beside.mkdir()
+        _export(Encoder(backbone), backbone.preprocess.size, beside)
+        os.rename(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _export(encoder: Encoder, size: int, folder: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +81,49 @@ def test_an_export_is_made_once(case) -> None:
     before = (folder / "encoder.bin").stat().st_mtime_ns
     assert exported(backbone, cache) == folder
     assert (folder / "encoder.bin").stat().st_mtime_ns == before
+
+
+#: A process that is killed while it exports, in a cache that is named.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from app.vision import encoder
+from app.vision.backbones import EMBEDDED, find_backbone
+
+def export(network, size, folder):
+    (folder / "encoder.onnx").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+encoder._export = export
+encoder.exported(find_backbone(EMBEDDED, Path(), Path()), Path(sys.argv[1]))
+"""
+
+
+def test_after_a_kill_it_is_made_anew_and_nothing_is_left(
+    case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)])
+    assert killed.returncode == -signal.SIGKILL
+    assert list(tmp_path.glob("encoders/.*/encoder.onnx"))
+    monkeypatch.setattr("app.vision.encoder._export", lambda *_: None)
+    folder = exported(case[4], tmp_path)
+    assert list(folder.iterdir()) == []
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, f"{folder.name}.lock"}
+
+
+def test_of_two_at_once_one_exports(case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exports: list[Path] = []
+
+    def export(network: Encoder, size: int, folder: Path) -> None:
+        exports.append(folder)
+        time.sleep(0.3)
+        (folder / "encoder.xml").touch()
+
+    monkeypatch.setattr("app.vision.encoder._export", export)
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda _: exported(case[4], tmp_path), range(2))
+    assert first == second and (first / "encoder.xml").exists()
+    assert len(exports) == 1
 
 
 def test_the_weights_are_the_published_ones(case) -> None:
