@@ -12,9 +12,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from app.checksums import sha256_of
 from app.disk import writing
@@ -45,30 +47,49 @@ def check_name(models_dir: Path, name: str) -> None:
 def new_bundle(models_dir: Path, name: str, facts: Facts) -> Iterator[Path]:
     """Yield an empty folder to fill; afterwards it is the bundle ``name``, and the latest.
 
-    If the body raises, nothing is left behind. ``facts`` may be completed in the body.
+    If the body raises, nothing is left behind; what a kill left of any bundle is removed by the
+    next one. ``facts`` may be completed in the body.
 
     Raises:
         SuresetError: there is such a bundle, or the folder cannot be written (a full disk).
     """
     check_name(models_dir, name)
-    place = models_dir / name
-    beside = None
-    try:
-        with writing(f"the bundle {name}", models_dir, "--models"):
-            models_dir.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(dir=models_dir, prefix=f".{name}-"))
-            yield beside
-            _seal(beside, facts)
-            beside.chmod(0o755)  # mkdtemp makes it private.
-            os.rename(beside, place)
-            _point_latest_at(place)
-    finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
+    with writing(f"the bundle {name}", models_dir, "--models"):
+        _sweep(models_dir)
+        with _beside(models_dir / name) as folder:
+            check_name(models_dir, name)  # Another run may have made it meanwhile.
+            yield folder
+            _seal(folder, facts)
+            os.rename(folder, models_dir / name)
+            _point_latest_at(models_dir / name)
+
+
+@contextmanager
+def _beside(place: Path) -> Iterator[Path]:
+    """A folder for this run alone; it is gone afterwards, unless renamed. A kill frees its lock."""
+    folder = place.with_name(f".{place.name}.part")
+    lock = Path(f"{folder}.lock")
+    with FileLock(lock):
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir()
+            folder.chmod(0o755)  # Whoever serves may be another user than who trained.
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink()
+
+
+def _sweep(models_dir: Path) -> None:
+    """Remove what killed runs left, and nothing that is another user's or being written."""
+    for lock in models_dir.glob(".*.part.lock"):
+        with suppress(Timeout, PermissionError), FileLock(lock, timeout=0):
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink()
 
 
 def _seal(folder: Path, facts: Facts) -> None:
-    for path in folder.rglob("*"):  # Whoever serves may be another user than who trained.
+    for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}

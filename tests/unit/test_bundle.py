@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,6 +42,50 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
         raise RuntimeError
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", LATEST]
     assert find_bundle(tmp_path).name == "a"
+
+
+#: A process that begins a bundle, says so, and is killed.
+BEGUN = """
+import sys
+from pathlib import Path
+from app.bundle import new_bundle
+with new_bundle(Path(sys.argv[1]), "killed", {}) as folder:
+    (folder / "half").write_text("written")
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_kill_left_goes_with_the_next_bundle_and_nothing_that_is_being_written(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", BEGUN, str(tmp_path)]
+    killed = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert killed.stdout is not None and killed.stdout.readline() == b"begun\n"
+        [half] = tmp_path.glob(".*/half")
+        assert half.parent.stat().st_mode & 0o777 == 0o755
+        write(tmp_path, "a")
+        assert half.exists()
+    finally:
+        killed.kill()
+        killed.communicate()
+    assert half.exists()
+    others = tmp_path / ".Trash-1000"
+    others.mkdir()
+    write(tmp_path, "b")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [others.name, "a", "b", LATEST]
+
+
+def test_of_two_with_one_name_the_second_is_told(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool, new_bundle(tmp_path, "a", {}):
+        second = pool.submit(write, tmp_path, "a")
+        while not second.running():
+            time.sleep(0.01)
+        time.sleep(0.2)
+    with pytest.raises(SuresetError, match="name another with --save-as"):
+        second.result()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", LATEST]
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
