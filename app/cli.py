@@ -79,15 +79,11 @@ def prefetch(settings: Settings) -> None:
 )
 def train(settings: Settings) -> None:
     """The whole run, from a folder of pictures to a bundle; stopped, it goes on the next time."""
-    try:
-        from app.pipeline.train import train
+    from app.pipeline.train import train
 
+    try:
         train(settings)
     except SystemExit as stopped:
-        say(
-            f"stopped: the features and epochs that are done stay in {settings.cache_dir}, "
-            "and the same command goes on from there"
-        )
         sys.exit(stopped.code or 143)  # Lightning has one of its own for SIGTERM, with no code.
 
 

@@ -172,8 +172,10 @@ class Tracking:
         try:
             if self._run is not None:
                 self._run.finish(status)
-        except TimeoutError:
-            say(f"W&B: not all arrived within {_PATIENCE:g} s, {self._upload()} uploads the rest")
+        except BaseException as error:  # Also where a stop cuts it short.
+            say(f"W&B: not all arrived in time, {self._upload()} uploads the rest")
+            if not isinstance(error, TimeoutError):
+                raise
         finally:
             wandb.teardown(status)
 

@@ -45,13 +45,28 @@ def train(settings: Settings) -> Path:
     Raises:
         SuresetError: the pictures, the weights or the disk do not allow it; it says what to do.
     """
-    with Tracking(settings) as tracking:
-        return _train(settings, tracking)
-
-
-def _train(settings: Settings, tracking: Tracking) -> Path:
-    watch = Stopwatch()
     name = settings.save_as or datetime.now().strftime("%Y%m%d-%H%M%S")
+    with Tracking(settings) as tracking:
+        try:
+            return _train(settings, name, tracking)
+        except SystemExit:
+            # Said before W&B is waited for, which may last until the process is ended for good.
+            say(_what_stays(settings, name))
+            raise
+
+
+def _what_stays(settings: Settings, name: str) -> str:
+    place = settings.models_dir / name
+    if place.exists():
+        return f"stopped: the bundle {place} is whole"
+    return (
+        f"stopped: the features and epochs that are done stay in {settings.cache_dir}, "
+        "and the same command goes on from there"
+    )
+
+
+def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
+    watch = Stopwatch()
     pictures = find_pictures(settings)
     check_training(pictures)
     check_held_out(pictures, settings.alpha)

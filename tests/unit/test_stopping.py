@@ -24,7 +24,7 @@ class Cache(dict):
         os.kill(os.getpid(), int(os.environ["SIGNAL"]))
         super().clear()
 
-def fit(settings, tracking):
+def fit(settings, name, tracking):
     tracking.begin("a-name", {})
     logging.getLogger("probe")._cache = Cache()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -50,5 +50,6 @@ def test_a_lock_that_is_never_released_keeps_nobody(tmp_path: Path, number: int)
     assert done.returncode == 128 + number
     assert time.monotonic() - started < 15
     assert "Traceback" not in done.stderr
+    assert "the same command goes on from there" in done.stderr
     if sys.version_info < (3, 13):
         assert "stopped: what did not end within 1 s was left" in done.stderr

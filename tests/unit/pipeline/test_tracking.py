@@ -193,9 +193,9 @@ def test_a_crash_of_wandb_leaves_the_training_as_it_is(tmp_path: Path) -> None:
     assert given_up.startswith("W&B: given up (ConnectionResetError ")
 
 
-@pytest.mark.parametrize("stalls", [False, True])
+@pytest.mark.parametrize(("stalls", "stops"), [(False, 1), (True, 1), (True, 2)])
 def test_a_run_that_is_stopped_ends_its_run_on_the_server_soon(
-    tmp_path: Path, key_file: Path, stalls: bool
+    tmp_path: Path, key_file: Path, stalls: bool, stops: int
 ) -> None:
     with FakeWandb(stalls=stalls) as server, ExitStack() as afterwards:
         variables = {"WANDB_KEY_FILE": str(key_file), "WANDB_BASE_URL": server.url}
@@ -214,8 +214,11 @@ def test_a_run_that_is_stopped_ends_its_run_on_the_server_soon(
         for place in ("environ", "cmdline"):
             for pid in (process.pid, core):
                 assert KEY.encode() not in Path(f"/proc/{pid}/{place}").read_bytes()
-        process.send_signal(signal.SIGTERM)
         started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        if stops == 2:  # While the server is waited for.
+            time.sleep(1)
+            process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=20)
         assert time.monotonic() - started < 9
         assert process.returncode == 143
