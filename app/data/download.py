@@ -51,7 +51,7 @@ def fetch(url: str, sha256: str, path: Path, nearby: Path | None = None) -> Path
             if not _holds(path, sha256):
                 _bring(url, sha256, path, nearby)
     except requests.RequestException as error:
-        raise DownloadError(f"{url} cannot be had: {_why(error)}; try again.") from error
+        raise DownloadError(f"{url} cannot be had: {_why(error)}.") from error
     except OSError as error:
         todo = "make room" if error.errno == errno.ENOSPC else "see to it"
         raise DownloadError(f"{path} cannot be written: {error.strerror}; {todo}.") from error
@@ -124,6 +124,19 @@ def _holds(path: Path, sha256: str) -> bool:
 
 
 def _why(error: requests.RequestException) -> str:
+    """What is wrong, and what to do."""
+    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY" in str(error):
+        return (
+            "its certificate is not trusted; name your authorities "
+            "by CA_BUNDLE (in Docker) or REQUESTS_CA_BUNDLE"
+        )
+    if isinstance(error, requests.exceptions.ProxyError):
+        refused = "Tunnel connection failed" in str(error)  # It answers, but 403, 407 and the like.
+        return f"the proxy {'refuses' if refused else 'does not answer'}; see to HTTPS_PROXY"
+    return f"{_what_broke(error)}; try again"
+
+
+def _what_broke(error: requests.RequestException) -> str:
     if isinstance(error, requests.HTTPError):
         return f"the server answers {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout):

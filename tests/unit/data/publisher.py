@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -84,9 +85,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def publishing(host: str = "127.0.0.1") -> Iterator[Publisher]:
+def publishing(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Publisher]:
     """A publisher that answers until the block ends."""
     with Publisher(host) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -187,6 +189,39 @@ def test_no_network(path: Path) -> None:
     with pytest.raises(SuresetError, match="cannot be had: there is no connection; try again"):
         fetch(url, SHA256, path)
     assert not path.exists()
+
+
+def test_a_certificate_that_nobody_trusts(path: Path, tmp_path: Path) -> None:
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1"
+    made = ["-subj", "/CN=127.0.0.1", "-keyout", "key.pem", "-out", "certificate.pem"]
+    subprocess.run([*command.split(), *made], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    with publishing(tls=context) as server, pytest.raises(SuresetError) as refusal:
+        fetch(server.url.replace("http:", "https:"), SHA256, path)
+    assert str(refusal.value).endswith(
+        "its certificate is not trusted; name your authorities "
+        "by CA_BUNDLE (in Docker) or REQUESTS_CA_BUNDLE."
+    )
+
+
+def test_a_proxy_that_is_not_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Publisher() as closed:
+        monkeypatch.setenv("http_proxy", closed.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(SuresetError, match=r"the proxy does not answer; see to HTTPS_PROXY\.$"):
+        fetch("http://mirror.example/weights.pth", SHA256, path)
+
+
+def test_a_proxy_that_refuses(
+    server: Publisher, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", server.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(SuresetError, match=r"the proxy refuses; see to HTTPS_PROXY\.$"):
+        fetch("https://mirror.example/weights.pth", SHA256, path)
 
 
 def test_a_server_that_does_not_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
