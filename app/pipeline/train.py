@@ -157,7 +157,7 @@ def choose_backbone(settings: Settings) -> Backbone:
 
     Raises:
         SuresetError: a backbone was asked for by name and its weights are not here, or the
-            catalogue of weights is at fault.
+            catalogue of weights is at fault, or the weights are damaged.
     """
     backbone = find_backbone(settings.backbone, settings.cache_dir, settings.static_dir)
     if backbone is None and settings.given("backbone"):

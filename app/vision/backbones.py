@@ -120,20 +120,25 @@ def find_backbone(name: str, cache_dir: Path, static_dir: Path) -> Backbone | No
     """The backbone ``name`` if its weights are on this machine, else None.
 
     Raises:
-        SuresetError: the name is unknown, or the catalogue is at fault.
+        SuresetError: the name is unknown, the catalogue is at fault, or the weights are damaged.
     """
     if name == EMBEDDED:
         return _embedded()
-    weights = published_weights(name, static_dir).path(cache_dir)
-    if not weights.is_file():
+    weights = published_weights(name, static_dir)
+    file = weights.path(cache_dir)
+    if not file.is_file():
         return None
-    return Backbone(
+    backbone = Backbone(
         name,
-        weights,
+        file,
         Preprocess(resize=232, size=224, interpolation="bilinear"),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
     )
+    if backbone.weights_sha256 != weights.sha256:
+        again = f"`python -m app prefetch --backbone {name}` fetches it again"
+        raise SuresetError(f"{file} is damaged: {again}.")
+    return backbone
 
 
 def _embedded() -> Backbone:

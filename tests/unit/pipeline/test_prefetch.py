@@ -103,3 +103,17 @@ def test_of_two_at_once_one_fetches(server: Publisher, prefetch: Prefetch, place
         both = list(pool.map(lambda _: prefetch(*NAMED), range(2)))
     assert [done.returncode for done in both] == [0, 0], both
     assert place.read_bytes() == CONTENT and server.asked == [None]
+
+
+def test_doctor_says_how_damaged_weights_are_mended(
+    prefetch: Prefetch, place: Path, tmp_path: Path
+) -> None:
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENT[:-1] + b"?")
+    mirror = str(tmp_path / "mirror")
+    done = run_in(tmp_path, "doctor", "--port", "0", "--static", mirror)
+    again = "`python -m app prefetch --backbone resnet50` fetches it again."
+    assert f"-> weights: cache/weights/{place.name} is damaged: {again}" in done.stdout
+    assert prefetch(*NAMED).returncode == 0
+    done = run_in(tmp_path, "doctor", "--port", "0", "--static", mirror)
+    assert "weights of resnet50: found" in done.stdout

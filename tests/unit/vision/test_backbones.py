@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from torchvision.models import ResNet50_Weights
 
+from app.checksums import sha256_of
 from app.errors import SuresetError
 from app.vision import backbones
 from app.vision.backbones import EMBEDDED, fetch_weights, find_backbone, published_weights
@@ -100,6 +101,26 @@ def test_they_are_fetched_once_and_found(server: Publisher, static: Path, tmp_pa
     assert backbone is not None and backbone.weights == place
     assert fetch_weights("resnet50", tmp_path, static) == place
     assert server.asked == [None]
+
+
+def test_damaged_ones_are_not_used(
+    static: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = fetch_weights("resnet50", tmp_path, static)
+    assert place is not None
+    hashed: list[Path] = []
+
+    def hash_once(file: Path) -> str:
+        hashed.append(file)
+        return sha256_of(file)
+
+    monkeypatch.setattr(backbones, "sha256_of", hash_once)
+    backbone = find_backbone("resnet50", tmp_path, static)
+    assert backbone is not None and backbone.weights_sha256 == SHA256
+    assert hashed == [place]
+    place.write_bytes(CONTENT[:-1] + b"?")
+    with pytest.raises(SuresetError, match=r"is damaged: `python -m app prefetch --backbone resn"):
+        find_backbone("resnet50", tmp_path, static)
 
 
 def test_from_another_mirror_they_are_the_same_file(static: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torchvision import transforms
 from torchvision.models import resnet50
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from app.checksums import sha256_of
 from app.data.pictures import read_rgb
 from app.data.sample import write_sample
 from app.vision.backbones import EMBEDDED, find_backbone, published_weights
@@ -143,10 +144,14 @@ def test_resnet50_is_torchvisions(tmp_path: Path, with_counters: bool) -> None:
     state = theirs.state_dict()
     if not with_counters:
         state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    path = published_weights("resnet50", STATIC).path(tmp_path)
-    path.parent.mkdir(parents=True)
-    torch.save(state, path)
-    backbone = find_backbone("resnet50", tmp_path, STATIC)
+    torch.save(state, tmp_path / "drawn.pth")
+    digest = sha256_of(tmp_path / "drawn.pth")
+    catalogue = f"resnet50: {{url: 'http://mirror.example/drawn.pth', sha256: {digest}}}"
+    (tmp_path / "weights.yaml").write_text(catalogue)
+    path = published_weights("resnet50", tmp_path).path(tmp_path)
+    path.parent.mkdir()
+    (tmp_path / "drawn.pth").rename(path)
+    backbone = find_backbone("resnet50", tmp_path, tmp_path)
     assert backbone is not None
     encoder = Encoder(backbone)
     picture = torch.randint(0, 256, (1, 224, 224, 3), dtype=torch.uint8)
