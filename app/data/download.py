@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from http import HTTPStatus
 from pathlib import Path
@@ -51,7 +52,8 @@ def fetch(url: str, sha256: str, path: Path, nearby: Path | None = None) -> Path
             if not _holds(path, sha256):
                 _bring(url, sha256, path, nearby)
     except requests.RequestException as error:
-        raise DownloadError(f"{url} cannot be had: {_why(error)}.") from error
+        sentence = f"{url} cannot be had: {_why(error)}."
+        raise DownloadError(_without_credentials(sentence)) from error
     except OSError as error:
         todo = "make room" if error.errno == errno.ENOSPC else "see to it"
         raise DownloadError(f"{path} cannot be written: {error.strerror}; {todo}.") from error
@@ -70,7 +72,8 @@ def _bring(url: str, sha256: str, path: Path, nearby: Path | None) -> None:
     if not _holds(part, sha256):
         part.unlink()
         raise DownloadError(
-            f"what {url} sent does not have the checksum {sha256} and was deleted: try again."
+            f"what {_without_credentials(url)} sent does not have the checksum {sha256} "
+            "and was deleted: try again."
         )
     part.replace(path)
 
@@ -99,7 +102,7 @@ def _receive(url: str, part: Path) -> None:
     if have:
         headers["Range"] = f"bytes={have}-"
     with requests.get(url, headers=headers, stream=True, timeout=(_CONNECT_S, _READ_S)) as response:
-        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if have and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             if response.headers.get("Content-Range") == f"bytes */{have}":
                 return  # It was whole already.
             part.unlink()
@@ -108,7 +111,8 @@ def _receive(url: str, part: Path) -> None:
         resumed = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if not (response.status_code == HTTPStatus.PARTIAL_CONTENT and resumed):
             have = 0  # The server sends the file from its beginning.
-        rest = int(response.headers.get("Content-Length", 0))
+        length = response.headers.get("Content-Length", "")
+        rest = int(length) if length.isdecimal() else 0  # It only tells how far this is.
         with (
             open(part, "ab" if have else "wb") as file,
             progress(f"download {part.stem}", have + rest, "bytes") as advance,
@@ -121,6 +125,11 @@ def _receive(url: str, part: Path) -> None:
 
 def _holds(path: Path, sha256: str) -> bool:
     return path.is_file() and sha256_of(path) == sha256
+
+
+def _without_credentials(text: str) -> str:
+    """A text without the user and password of the addresses in it."""
+    return re.sub(r"//[^/?#\s]*@", "//", text)
 
 
 def _why(error: requests.RequestException) -> str:
@@ -138,7 +147,7 @@ def _why(error: requests.RequestException) -> str:
 
 def _what_broke(error: requests.RequestException) -> str:
     if isinstance(error, requests.HTTPError):
-        return f"the server answers {error.response.status_code} {error.response.reason}"
+        return f"the server answers {error.response.status_code} {error.response.reason}".rstrip()
     if isinstance(error, requests.Timeout):
         return "the server does not answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):

@@ -23,7 +23,8 @@ class Publisher(ThreadingHTTPServer):
         break_off_after, stall_after: bytes of each answer until it hangs up, or sends no more.
         drip: sent are so many bytes at a time, with a moment between.
         ranges: whether it sends the rest of a file when that is what it was asked for.
-        status: what it answers.
+        status, reason: what it answers.
+        length: what it says is the length of what it sends.
         asked: the ``Range`` of each request.
     """
 
@@ -36,6 +37,8 @@ class Publisher(ThreadingHTTPServer):
         self.drip: int | None = None
         self.ranges = True
         self.status = 200
+        self.reason: str | None = None
+        self.length: str | None = None
         self.asked: list[str | None] = []
         self.closing = threading.Event()
 
@@ -52,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         server, asked = self.server, self.headers.get("Range")
         server.asked.append(asked)
         if server.status != 200:
-            self.send_error(server.status)
+            self.send_error(server.status, server.reason)
             return
         start, total = 0, len(server.content)
         if asked and server.ranges:
@@ -67,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         else:
             self.send_response(200)
-        self.send_header("Content-Length", str(total - start))
+        self.send_header("Content-Length", server.length or str(total - start))
         self.end_headers()
         ends = (server.break_off_after, server.stall_after)
         end = min([total, *(start + end for end in ends if end is not None)])

@@ -183,6 +183,41 @@ def test_a_refusal(server: Publisher, path: Path, status: int, words: str) -> No
     assert not path.exists()
 
 
+def test_a_refusal_without_a_reason(server: Publisher, path: Path) -> None:
+    server.status, server.reason = 500, ""
+    with pytest.raises(SuresetError, match="the server answers 500; try again"):
+        fetch(server.url, SHA256, path)
+
+
+@pytest.mark.parametrize("had", [0, 1000])
+def test_a_range_that_is_refused_whether_asked_for_or_not(
+    server: Publisher, path: Path, had: int
+) -> None:
+    path.parent.mkdir()
+    part(path).write_bytes(CONTENT[:had])
+    server.status = 416
+    with pytest.raises(SuresetError, match="the server answers 416 Requested Range Not"):
+        fetch(server.url, SHA256, path)
+
+
+def test_a_length_that_is_no_number(server: Publisher, path: Path) -> None:
+    server.length = "abc"
+    fetch(server.url, SHA256, path)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_the_credentials_of_a_mirror_are_not_shown(
+    server: Publisher, path: Path, status: int
+) -> None:
+    server.content, server.status = b"<html>please log in</html>", status
+    url = server.url.replace("//", "//me:p@ss@")
+    with pytest.raises(SuresetError) as refusal:
+        fetch(url, SHA256, path)
+    assert server.url in str(refusal.value)
+    assert "me:" not in str(refusal.value) and "p@ss" not in str(refusal.value)
+
+
 def test_no_network(path: Path) -> None:
     with Publisher() as closed:
         url = closed.url
