@@ -38,16 +38,21 @@ class Checkpoints:
         return self._folder / f"{self._fingerprint}-{head}.ckpt"
 
     def read(self, head: str) -> dict[str, Any] | None:
-        """The checkpoint of a head; None where there is none, or (which it says) a damaged one."""
+        """The checkpoint of a head; None where there is none, or (which it says) a damaged one.
+
+        Raises:
+            SuresetError: it cannot be read.
+        """
         path = self.path(head)
-        try:
-            return CheckpointFile().load_checkpoint(path)
-        except FileNotFoundError:
-            return None
-        except DamagedCheckpoint:
-            say(f"the checkpoint {path} is damaged: fitting the {head} head starts over")
-            path.unlink()
-            return None
+        with writing("checkpoints", self._folder, "--cache"):
+            try:
+                return CheckpointFile().load_checkpoint(path)
+            except FileNotFoundError:
+                return None
+            except DamagedCheckpoint:
+                say(f"the checkpoint {path} is damaged: fitting the {head} head starts over")
+                path.unlink()
+                return None
 
     @contextmanager
     def alone(self) -> Iterator[None]:

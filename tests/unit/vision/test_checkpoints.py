@@ -200,6 +200,13 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
         fit(tmp_path)
 
 
+def test_one_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    checkpoints = checkpoints_of(*PROBLEM, tmp_path / "cache")
+    checkpoints.path("taskwise").mkdir(parents=True)
+    with pytest.raises(SuresetError, match=r"cache/fitting \(Is a directory\): .*--cache"):
+        checkpoints.read("taskwise")
+
+
 def test_killed_it_goes_on_and_two_at_once_agree(uninterrupted: Heads, tmp_path: Path) -> None:
     def start() -> multiprocessing.process.BaseProcess:
         process = multiprocessing.get_context("spawn").Process(target=fit, args=(tmp_path,))
