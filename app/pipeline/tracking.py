@@ -6,6 +6,7 @@ the server or its own process, is said in one line and leaves the training as it
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _PATIENCE = 5.0
 
 #: A key as W&B makes them, maybe behind a self-hosted server's prefix, or a JSON web token.
-_KEY = re.compile(r"\w{40,}|[^\s-]*-[\w-]{40,}|[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+_KEY = re.compile(r"\w{40,}|[^\s-]*-[\w-]{40,}|[\w-]{10,}(\.[\w-]{10,}){2}", re.ASCII)
 
 #: Nothing is captured but what is logged: no output, code, packages, machine, banners.
 _ONLY_WHAT_IS_LOGGED: dict[str, Any] = {
@@ -155,7 +156,7 @@ class Tracking:
                 self._run = opened("online", api_key=self._key, **server)
                 say(f"W&B: {self._run.url}")
             except (wandb.Error, ValueError) as error:
-                why = str(error).splitlines()[0].replace(self._key, "the key")
+                why = self._without_key(str(error).splitlines()[0])
                 wandb.teardown()  # It would not open a run of the same number again.
                 for failed in self._folder.glob(f"wandb/run-*-{number}"):
                     shutil.rmtree(failed)
@@ -187,13 +188,20 @@ class Tracking:
         server = f"WANDB_BASE_URL={url} " if url else ""
         return f"`{server}wandb sync {quote(str(self._settings.wandb_dir / folder))}`"
 
+    def _without_key(self, text: str) -> str:
+        """A text without the key, and without the form in which it is sent."""
+        if self._key:
+            sent = base64.b64encode(f"api:{self._key}".encode()).decode()
+            text = text.replace(self._key, "the key").replace(sent, "the key")
+        return text
+
     def _looking_on(self, step: Callable[..., object], *arguments: Any) -> None:
         """Take a step with W&B, and go on without it where that fails."""
         try:
             step(*arguments)
         except Exception as error:
             if not self._given_up:
-                why = " ".join([type(error).__name__, *str(error).split()])
+                why = self._without_key(" ".join([type(error).__name__, *str(error).split()]))
                 say(f"W&B: given up ({why}), the training goes on")
             self._run, self._given_up = None, True
 

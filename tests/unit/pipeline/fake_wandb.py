@@ -34,6 +34,7 @@ class FakeWandb(ThreadingHTTPServer):
     ) -> None:
         super().__init__((address, 0), _Handler)
         self.refuses, self.stalls = refuses, stalls
+        self.refusal = "user is not logged in"
         self.requests: list[Request] = []
         self.closing = Event()
         self.host = f"{address}:{self.server_port}"
@@ -76,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
         self.server.requests.append(request)
         if self.server.refuses:
-            self._send(401, {"errors": [{"message": "user is not logged in"}]})
+            self._send(401, {"errors": [{"message": self.server.refusal}]})
         elif self.path == "/graphql":
             asked = json.loads(body)
             self._send(200, {"data": self._data(asked["variables"])})

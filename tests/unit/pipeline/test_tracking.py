@@ -89,14 +89,17 @@ def test_the_key_of_a_file(tmp_path: Path, key_file: Path) -> None:
     assert read_key(None) is None
     assert read_key(Path(os.devnull)) is None
     assert read_key(key_file) == KEY
-    for key in (f"local-{KEY}", f"wandb_v1_{KEY}_{KEY}", "aaa.bbb.c-c"):
+    for key in (f"local-{KEY}", f"wandb_v1_{KEY}_{KEY}", "eyJhbGciOi.eyJzdWIiOj.c2lnbm-F0dXJl"):
         key_file.write_text(key)
         assert read_key(key_file) == key
     key_file.write_text(" \n")
     assert read_key(key_file) is None
 
 
-@pytest.mark.parametrize("content", [KEY[:-1], f"WANDB_API_KEY={KEY}", f"{KEY} {KEY}", "ключ" * 20])
+@pytest.mark.parametrize(
+    "content",
+    [KEY[:-1], f"WANDB_API_KEY={KEY}", f"{KEY} {KEY}", "ключ" * 20, "www.example.com"],
+)
 def test_what_is_no_key_is_refused_and_not_shown(key_file: Path, content: str) -> None:
     key_file.write_text(content, encoding="utf-8")
     with pytest.raises(SuresetError, match="holds no W&B key") as refusal:
@@ -168,6 +171,22 @@ def test_a_refused_key_leaves_the_run_here(tmp_path: Path, key_file: Path) -> No
     command = f"`WANDB_BASE_URL={server.url} wandb sync {run.relative_to(tmp_path)}`"
     assert done.stderr == f"W&B: kept here (user is not logged in), {command} uploads it\n"
     assert done.stdout == "done\n"
+
+
+def test_no_reason_shows_the_key(
+    tmp_path: Path, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither that of a server, which repeats it here, nor that of an error."""
+    with FakeWandb(refuses=True) as server:
+        server.refusal = f"Basic {AUTHORIZATION} of {KEY} is unknown"
+        done = track(tmp_path, server, WANDB_KEY_FILE=str(key_file), WANDB_BASE_URL=server.url)
+    assert "W&B: kept here (Basic the key of the key is unknown)" in done.stderr
+
+    def fail() -> None:
+        raise RuntimeError(server.refusal)
+
+    Tracking(load_settings(wandb_dir=str(tmp_path), wandb_key_file=str(key_file)))._looking_on(fail)
+    assert "W&B: given up (RuntimeError Basic the key of the key" in capsys.readouterr().err
 
 
 def test_a_server_out_of_reach_leaves_the_run_here_within_seconds(
