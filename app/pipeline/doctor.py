@@ -47,7 +47,8 @@ def _machine() -> Iterator[str]:
 
 
 def _folders(settings: Settings) -> Iterator[str]:
-    for folder in (settings.models_dir, settings.cache_dir, settings.logs_dir):
+    folders = (settings.models_dir, settings.cache_dir, settings.logs_dir, settings.wandb_dir)
+    for folder in folders:
         if folder.exists() and not os.access(folder, os.W_OK):
             yield f"-> {folder} cannot be written: give it to this user, or name another"
 

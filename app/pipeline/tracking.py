@@ -74,25 +74,31 @@ def read_key(file: Path | None) -> str | None:
 
 
 class Tracking:
-    """A run on W&B: ``begin`` opens it, and the end of the ``with`` block ends it."""
+    """A run on W&B: after ``prepare``, ``begin`` opens it, the end of ``with`` ends it."""
 
     def __init__(self, settings: Settings) -> None:
-        """See to it, before any work is done, that a run can be tracked.
+        """Read the key, before any work is done.
 
         Raises:
-            SuresetError: the key cannot be had from its file, or the folder cannot be written.
+            SuresetError: it cannot be had from its file.
         """
         self._settings = settings
         self._folder = settings.wandb_dir.absolute()
         self._key = read_key(settings.wandb_key_file)
         self._run: Run | None = None
         self._begun = self._given_up = False
-        with writing("the files of W&B", settings.wandb_dir, "--wandb"):
+
+    def prepare(self) -> None:
+        """Make W&B's folder, and load W&B.
+
+        It goes before torch: its classes search all loaded modules as they are made.
+
+        Raises:
+            SuresetError: the folder cannot be written.
+        """
+        with writing("the files of W&B", self._settings.wandb_dir, "--wandb"):
             self._folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self._folder).close()
-
-    def load(self) -> None:
-        """Load W&B, before torch: its classes search all loaded modules as they are made."""
         import wandb.sdk.launch  # noqa: F401  The part of it that wandb.init loads.
 
     def begin(self, name: str, config: Mapping[str, Any]) -> None:

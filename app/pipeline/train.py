@@ -76,7 +76,7 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
     check_space(classes, settings)
 
     # Torch and timm take seconds to load: only once there is something to train on.
-    tracking.load()
+    tracking.prepare()
     from app.vision.encoder import exported
     from app.vision.fitting import checkpoints_of, fit_heads
 

@@ -25,6 +25,7 @@ class Cache(dict):
         super().clear()
 
 def fit(settings, name, tracking):
+    tracking.prepare()
     tracking.begin("a-name", {})
     logging.getLogger("probe")._cache = Cache()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)

@@ -230,6 +230,7 @@ def test_bad_folders_end_in_one_sentence(folder: Path, spoil, sentence: str) -> 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
     assert "data" in refused(run_in(tmp_path, "train"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_no_bundle(workplace: Path, tmp_path: Path) -> None:

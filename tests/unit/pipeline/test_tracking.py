@@ -30,6 +30,7 @@ import os, signal, sys, time
 from app.pipeline.tracking import Tracking
 from app.settings import load_settings
 with Tracking(load_settings()) as tracking:
+    tracking.prepare()
     tracking.begin("a-name", {"seed": 7})
     if "crash" in sys.argv:
         children = open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read().split()
@@ -130,7 +131,7 @@ def test_a_key_file_that_cannot_be_read(tmp_path: Path, key_file: Path) -> None:
 
 def test_the_folder_must_be_one_to_write_in(tmp_path: Path, key_file: Path) -> None:
     with pytest.raises(SuresetError, match=r"W&B cannot be written to.*--wandb"):
-        Tracking(load_settings(wandb_dir=str(key_file / "below")))
+        Tracking(load_settings(wandb_dir=str(key_file / "below"))).prepare()
 
 
 def test_a_bad_key_file_stops_training_before_any_work(tmp_path: Path) -> None:
