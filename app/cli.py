@@ -19,7 +19,6 @@ import typer
 from app.errors import SuresetError
 from app.progress import say
 from app.settings import Settings, flag_name, load_settings
-from app.stopping import end_when_told_to
 
 cli = typer.Typer(
     name="sureset",
@@ -158,7 +157,6 @@ def main() -> None:
     if not arguments or (arguments[0].startswith("-") and arguments[0] != "--help"):
         name = "train" if "--train" in arguments else "serve"
         arguments = [name, *(a for a in arguments if a != "--train")]
-    end_when_told_to()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

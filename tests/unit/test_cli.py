@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from app import cli
 from app.errors import SuresetError
 from app.settings import Settings
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """What the commands make of signals is not to outlive them here."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 @pytest.fixture

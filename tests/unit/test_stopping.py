@@ -32,6 +32,7 @@ def fit(settings, name, tracking):
 
 train._train = fit
 stopping._CLEANING_S = 1
+stopping.end_when_told_to()
 sys.argv[1:] = ["train"]
 cli.main()
 """
@@ -54,3 +55,30 @@ def test_a_lock_that_is_never_released_keeps_nobody(tmp_path: Path, number: int)
     assert "the same command goes on from there" in done.stderr
     if sys.version_info < (3, 13):
         assert "stopped: what did not end within 1 s was left" in done.stderr
+
+
+#: ``python -m app`` that is told to stop as soon as it loads something of size.
+LOADING = """
+import os, runpy, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+
+sys.meta_path.insert(0, Finder())
+runpy.run_module("app", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_while_it_loads_it_ends_without_a_word(tmp_path: Path, number: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING],
+        cwd=tmp_path,
+        env=clean_environment(SIGNAL=str(int(number))),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (128 + number, "")
