@@ -1,0 +1,143 @@
+"""Does the promise still hold? Two looks at labelled answers as they come in, valid at any time.
+
+``Coverage`` bounds the rate at which sets hold the truth. ``ExchangeabilityTest`` asks whether new
+pictures are still like those of calibration, on which the promise rests. Both may be looked at
+after every answer and as often as one likes: by Ville's inequality, a nonnegative martingale that
+starts at 1 ever reaches 1 / delta with probability at most delta.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import betaln
+
+
+@dataclass
+class Coverage:
+    """How many of ``n`` sets held the truth, and what that says of the rate behind it.
+
+    The rate is taken for constant: the bound is that of independent answers of one rate. Ask
+    ``ExchangeabilityTest`` whether it is.
+    """
+
+    covered: int = 0
+    n: int = 0
+
+    def update(self, covered: bool) -> None:
+        """Count one more set."""
+        self.covered += bool(covered)
+        self.n += 1
+
+    def interval(self, delta: float = 0.05) -> tuple[float, float]:
+        """Bounds of the rate that fail at *any* time with probability at most ``delta``.
+
+        A rate is within them as long as the likelihood of what was seen, mixed over rates by
+        Jeffreys' prior, is less than 1 / delta times the likelihood under that rate (Robbins 1970;
+        Howard et al. 2021, arXiv 1810.08240, section 3.1, of which this is the conjugate mixture).
+
+        Raises:
+            ValueError: ``delta`` is not strictly between 0 and 1.
+        """
+        limit = -math.log(_as_delta(delta))
+        missed = self.n - self.covered
+
+        def excess(rate: float) -> float:
+            return self.log_evidence(rate) - limit
+
+        # The evidence falls to its least at the observed rate and rises from there without bound,
+        # but where nothing was missed, or nothing covered: there it is finite up to the end.
+        observed = self.covered / self.n if self.n else 0.5
+        low = brentq(excess, _TINY, observed) if self.covered and excess(_TINY) > 0 else 0.0
+        high = brentq(excess, observed, 1 - _TINY) if missed and excess(1 - _TINY) > 0 else 1.0
+        return float(low), float(high)
+
+    def log_evidence(self, rate: float) -> float:
+        """The logarithm of the evidence against ``rate``: a martingale where it is the rate."""
+        missed = self.n - self.covered
+        mixed = betaln(0.5 + self.covered, 0.5 + missed) - betaln(0.5, 0.5)
+        likelihood = self.covered * math.log(rate) if self.covered else 0.0
+        likelihood += missed * math.log1p(-rate) if missed else 0.0
+        return float(mixed - likelihood)
+
+
+_TINY = 1e-12
+
+
+class ExchangeabilityTest:
+    """A conformal test martingale: evidence that scores have stopped being exchangeable.
+
+    Each score gets its p-value among all before it, ties broken at random. As long as calibration
+    and stream are exchangeable these are independent and uniform (Vovk et al. 2005, section 8.2).
+    Against that bets the Simple Jumper (Vovk et al. 2021, arXiv 2102.10439, algorithm 1): on small
+    p-values, on large ones, or not at all, with now and then a change of mind.
+
+    Attributes:
+        log_value: the logarithm of the martingale, 0 at the start.
+        log_peak: the largest it has been.
+        n: the number of scores that were tested.
+    """
+
+    _BETS = np.array([-1.0, 0.0, 1.0])
+    _JUMP = 0.01
+
+    def __init__(self, calibration: Iterable[float], seed: int = 0) -> None:
+        """Begin after the scores of calibration, of true classes; ``seed`` breaks ties.
+
+        Raises:
+            ValueError: a score is NaN.
+        """
+        self._scores = sorted(_as_score(score) for score in calibration)
+        self._random = np.random.default_rng(seed)
+        # The three gamblers' shares of the capital, and the logarithm of all of it.
+        self._shares = np.full(3, 1 / 3)
+        self.log_value = 0.0
+        self.log_peak = 0.0
+        self.n = 0
+
+    def update(self, score: float) -> float:
+        """Take in the score of a true class; returns its p-value, small for a strange one.
+
+        Raises:
+            ValueError: the score is NaN.
+        """
+        score = _as_score(score)
+        first, last = bisect_left(self._scores, score), bisect_right(self._scores, score)
+        ties = last - first + 1  # with itself
+        stranger = len(self._scores) - last
+        p = (stranger + self._random.random() * ties) / (len(self._scores) + 1)
+        insort(self._scores, score)
+
+        shares = (1 - self._JUMP) * self._shares + self._JUMP / 3
+        shares = shares * (1 + self._BETS * (p - 0.5))
+        gain = shares.sum()
+        self._shares = shares / gain
+        self.log_value += math.log(gain)
+        self.log_peak = max(self.log_peak, self.log_value)
+        self.n += 1
+        return p
+
+    def alarm(self, delta: float = 0.01) -> bool:
+        """Whether the evidence has ever reached 1 / delta: wrongly with probability <= delta.
+
+        Raises:
+            ValueError: ``delta`` is not strictly between 0 and 1.
+        """
+        return self.log_peak >= -math.log(_as_delta(delta))
+
+
+def _as_delta(delta: float) -> float:
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must lie strictly between 0 and 1, not {delta}")
+    return delta
+
+
+def _as_score(score: float) -> float:
+    if math.isnan(score):
+        raise ValueError("a score must be a number, not NaN")
+    return float(score)
