@@ -75,8 +75,10 @@ class Stack:
         return Stack(clone, settings["IMAGE_TAG"], project, port)
 
     def remove(self) -> None:
-        """Remove containers and volumes."""
+        """Remove containers, volumes, and images that a later build took the name of."""
         self.compose("--profile", "*", "down", "--volumes")
+        of_project = f"label=com.docker.compose.project={self.project}"
+        self.done("docker", "image", "prune", "--force", "--filter", of_project)
 
     def run(
         self, *command: str, typed: str = "", **variables: str

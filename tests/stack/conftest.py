@@ -81,10 +81,8 @@ def stack(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         stack.done("make", "build")
         yield stack
     finally:
-        stack.run("docker", "compose", "--profile", "*", "down", "--volumes")
+        stack.remove()
         stack.run("docker", "image", "rm", stack.image)
-        of_project = f"label=com.docker.compose.project={stack.project}"
-        stack.run("docker", "image", "prune", "--force", "--filter", of_project)
 
 
 @pytest.fixture
