@@ -179,6 +179,13 @@ def test_the_key_reaches_training_alone_and_no_environment(clone: Path, tmp_path
     assert "0123456789abcdef" not in json.dumps(every)
 
 
+def test_nothing_is_mounted_from_where_docker_desktop_shares_nothing(clone: Path) -> None:
+    assert (clone / "docker" / "unset").read_bytes() == b""
+    read = json.loads(config(clone, "--profile", "*").stdout)
+    files = [entry.get("file") for kind in ("configs", "secrets") for entry in read[kind].values()]
+    assert {Path(file).parent for file in files if file} == {clone, clone / "docker"}
+
+
 # ---- folders
 
 
@@ -276,7 +283,7 @@ def test_env_example_tells_the_defaults() -> None:
         re.findall(r"\$\{(\w+):-([^${}]+)\}", (REPOSITORY / "compose.yaml").read_text())
     )
     for name, default in of_compose.items():
-        if not default.endswith("-volume") and default != "/dev/null":
+        if not default.endswith("-volume") and default != "./docker/unset":
             assert listed[name] == default
     dockerfile = (REPOSITORY / "docker" / "Dockerfile").read_text()
     assert f"ARG BASE_IMAGE={listed['BASE_IMAGE']}\n" in dockerfile
