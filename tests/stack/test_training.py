@@ -30,6 +30,13 @@ def test_a_second_train_reuses_the_features(stack: Stack, trained: str) -> None:
     assert set(before.splitlines()) <= set(after.splitlines())
 
 
+def test_a_picture_of_the_sample_set_is_answered(stack: Stack, trained: str) -> None:
+    """By its path in the data volume, as the README has it."""
+    picture = "data/images/00001.jpg"
+    answer = json.loads(stack.done("make", "predict", f"ARGS={picture} --alpha 0.05").stdout)
+    assert answer["image"] == picture and set(answer["tasks"]) == {"colour", "type"}
+
+
 @pytest.mark.parametrize(
     ("service", "folder"),
     [("train", "data"), ("train", "static"), ("webui", "models"), ("webui", "static")],
