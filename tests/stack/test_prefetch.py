@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +23,12 @@ def server(host: str) -> Iterator[Publisher]:
 @pytest.fixture
 def project(stack: Stack, server: Publisher, tmp_path: Path) -> Iterator[Stack]:
     """A project with fresh volumes, whose catalogue of weights names the server."""
-    settings = {"SAMPLE_SIZE": "0", "BACKBONE": "resnet50"}
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    shutil.copy(stack.clone / "static" / "style.css", mirror)
+    (mirror / "weights.yaml").write_text(f"resnet50:\n  url: {server.url}\n  sha256: {SHA256}\n")
+    settings = {"SAMPLE_SIZE": "0", "BACKBONE": "resnet50", "STATIC_DIR": str(mirror)}
     project = stack.sibling(tmp_path / "project", "prefetch", **settings)
-    (project.clone / "static" / "weights.yaml").write_text(
-        f"resnet50:\n  url: {server.url}\n  sha256: {SHA256}\n"
-    )
     yield project
     project.remove()
 
