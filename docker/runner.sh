@@ -1,6 +1,6 @@
 #!/bin/sh
 # Print where commands run, "docker" or "local", and say why on standard error.
-# An image that is missing, or older than its sources, is built first.
+# An image that is missing, or was made of other sources, is built first.
 #
 # With the argument "look", nothing is pulled or built: it is only said that it would be.
 set -eu

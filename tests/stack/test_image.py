@@ -132,8 +132,7 @@ def test_weights_can_be_baked_in(stack: Stack, host: str, tmp_path: Path) -> Non
     try:
         with publishing(host) as server:
             server.content = content
-            catalogue = f"resnet50:\n  url: {server.url}\n  sha256: {sha256}\n"
-            (baked.clone / "static" / "weights.yaml").write_text(catalogue)
+            (baked.clone / "static" / "weights.yaml").write_text(server.catalogue)
             baked.done("make", "build", "BAKE_WEIGHTS=resnet50")
             assert server.asked == [None]
             (baked.clone / "app" / "marker.py").write_text("")

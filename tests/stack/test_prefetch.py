@@ -26,7 +26,7 @@ def project(stack: Stack, server: Publisher, tmp_path: Path) -> Iterator[Stack]:
     mirror = tmp_path / "mirror"
     mirror.mkdir()
     shutil.copy(stack.clone / "static" / "style.css", mirror)
-    (mirror / "weights.yaml").write_text(f"resnet50:\n  url: {server.url}\n  sha256: {SHA256}\n")
+    (mirror / "weights.yaml").write_text(server.catalogue)
     settings = {"SAMPLE_SIZE": "0", "BACKBONE": "resnet50", "STATIC_DIR": str(mirror)}
     project = stack.sibling(tmp_path / "project", "prefetch", **settings)
     yield project

@@ -38,17 +38,22 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_lock_that_is_never_released_keeps_nobody(tmp_path: Path, number: int) -> None:
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", STUCK],
-        cwd=tmp_path,
+def run(program: str, folder: Path, number: int) -> subprocess.CompletedProcess[str]:
+    """Run a program that sends itself the signal."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
         env=clean_environment(SIGNAL=str(int(number))),
         capture_output=True,
         text=True,
         timeout=30,
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_lock_that_is_never_released_keeps_nobody(tmp_path: Path, number: int) -> None:
+    started = time.monotonic()
+    done = run(STUCK, tmp_path, number)
     assert done.returncode == 128 + number
     assert time.monotonic() - started < 15
     assert "Traceback" not in done.stderr
@@ -73,12 +78,5 @@ runpy.run_module("app", run_name="__main__")
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_while_it_loads_it_ends_without_a_word(tmp_path: Path, number: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LOADING],
-        cwd=tmp_path,
-        env=clean_environment(SIGNAL=str(int(number))),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = run(LOADING, tmp_path, number)
     assert (done.returncode, done.stderr) == (128 + number, "")

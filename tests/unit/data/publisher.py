@@ -46,6 +46,12 @@ class Publisher(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://{self.host}:{self.server_port}/weights.pth"
 
+    @property
+    def catalogue(self) -> str:
+        """A ``weights.yaml`` that has what is sent now for the weights of a backbone."""
+        sha256 = hashlib.sha256(self.content).hexdigest()
+        return f"resnet50:\n  url: {self.url}\n  sha256: {sha256}\n"
+
 
 class Handler(BaseHTTPRequestHandler):
     server: Publisher

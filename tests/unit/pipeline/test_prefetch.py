@@ -30,9 +30,7 @@ def prefetch(server: Publisher, tmp_path: Path) -> Prefetch:
     """Run it in a folder of its own, where no sample set is wanted."""
     static = tmp_path / "mirror"
     static.mkdir()
-    (static / "weights.yaml").write_text(
-        f"resnet50:\n  url: {server.url}\n  sha256: {SHA256}\n", encoding="utf-8"
-    )
+    (static / "weights.yaml").write_text(server.catalogue)
     return partial(run_in, tmp_path, "prefetch", SAMPLE_SIZE="0", STATIC_DIR=str(static))
 
 

@@ -26,7 +26,7 @@ def server() -> Iterator[Publisher]:
 @pytest.fixture
 def static(server: Publisher, tmp_path: Path) -> Path:
     """A folder whose catalogue names the server."""
-    return written(tmp_path / "static", f"resnet50: {{url: '{server.url}', sha256: {SHA256}}}")
+    return written(tmp_path / "static", server.catalogue)
 
 
 @pytest.fixture(autouse=True)
