@@ -7,7 +7,11 @@ with each other), ``calibration`` (from held-out scores to thresholds, sets and 
 
 from app.conformal.calibration import Calibration, calibrate
 from app.conformal.scores import SCORES
-from app.conformal.simultaneous import SimultaneousCalibration, calibrate_simultaneously
+from app.conformal.simultaneous import (
+    SimultaneousCalibration,
+    bonferroni,
+    calibrate_simultaneously,
+)
 from app.conformal.taxonomies import TAXONOMIES
 
 __all__ = [
@@ -15,6 +19,7 @@ __all__ = [
     "TAXONOMIES",
     "Calibration",
     "SimultaneousCalibration",
+    "bonferroni",
     "calibrate",
     "calibrate_simultaneously",
 ]

@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from app.conformal.blocks import by_blocks
 from app.conformal.checks import as_alpha, as_labels, as_probs
-from app.conformal.scores import SCORES
+from app.conformal.scores import SCORES, Probs, Score
 from app.conformal.taxonomies import TAXONOMIES
 
 Floats = NDArray[np.float64]
@@ -27,7 +28,7 @@ Floats = NDArray[np.float64]
 def calibrate(
     probs: Mapping[str, ArrayLike],
     labels: Mapping[str, ArrayLike],
-    score: str = "hinge",
+    score: str | Score = "hinge",
     taxonomy: str = "task",
     seed: int = 0,
 ) -> Calibration:
@@ -36,23 +37,23 @@ def calibrate(
     Args:
         probs: of each task, probabilities (n, C_task), float.
         labels: of each task, true classes (n,), int, -1 where unknown.
-        score: a name in ``SCORES``.
+        score: a name in ``SCORES``, or a score with parameters of its own, ``RAPS(k_reg=2)``.
         taxonomy: a name in ``TAXONOMIES``.
         seed: draws the pictures that find the clusters, for the taxonomies that cluster.
 
     Raises:
         ValueError: an argument of another shape, type or range; it names the argument.
     """
-    if score not in SCORES:
-        raise ValueError(f"score must be one of {', '.join(SCORES)}, not {score!r}")
+    if not isinstance(score, Score):
+        if score not in SCORES:
+            raise ValueError(f"score must be one of {', '.join(SCORES)}, not {score!r}")
+        score = SCORES[score]
     if taxonomy not in TAXONOMIES:
         raise ValueError(f"taxonomy must be one of {', '.join(TAXONOMIES)}, not {taxonomy!r}")
     checked = as_probs(probs)
-    truths = as_labels(labels, checked)
     classes = {task: p.shape[1] for task, p in checked.items()}
-    # An unknown label (-1) picks some column here; it calibrates nothing below.
-    rows = np.arange(len(next(iter(truths.values()))))
-    true = {task: SCORES[score](p)[rows, truths[task]] for task, p in checked.items()}
+    truths = as_labels(labels, classes, n=len(next(iter(checked.values()))))
+    true = {task: _of_truth(score, p, truths[task]) for task, p in checked.items()}
 
     partition = TAXONOMIES[taxonomy](true, truths, classes, seed)
     collected = []
@@ -64,6 +65,17 @@ def calibrate(
             parts.append(true[task][member & (truth >= 0) & ~partition.spent])
         collected.append(np.sort(np.concatenate(parts)))
     return Calibration(score, taxonomy, partition.groups, tuple(collected))
+
+
+def _of_truth(score: Score, probs: Probs, labels: NDArray[np.int64]) -> Floats:
+    """Scores of the true classes, (n,), less the ceiling; any number where the label is unknown."""
+    true = np.empty(len(labels))
+
+    def work(rows: slice) -> None:
+        true[rows] = score.of_truth(probs[rows], np.maximum(labels[rows], 0))
+
+    by_blocks(work, *probs.shape)
+    return true
 
 
 def rank(n: int, alpha: Fraction) -> int:
@@ -88,13 +100,13 @@ class Calibration:
     """The sorted calibration scores of every group. Thresholds follow for any alpha.
 
     Attributes:
-        score: name of the nonconformity score.
+        score: the nonconformity score.
         taxonomy: name of the taxonomy.
         groups: of each task, the group of each class, int64 (C_task,).
-        scores: of each group, its calibration scores, sorted, float64 (n_group,).
+        scores: of each group, its calibration scores less the score's ceiling, sorted, (n_group,).
     """
 
-    score: str
+    score: Score
     taxonomy: str
     groups: dict[str, NDArray[np.int64]]
     scores: tuple[Floats, ...]
@@ -104,34 +116,57 @@ class Calibration:
         """The number of classes of each task."""
         return {task: len(groups) for task, groups in self.groups.items()}
 
-    def thresholds(self, alpha: float) -> dict[str, Floats]:
+    def thresholds(self, alpha: float | Fraction) -> dict[str, Floats]:
         """The largest score that is still in the set: {task: (C_task,)}, inf where unlimited."""
+        return {task: limits + self.score.ceiling for task, limits in self._limits(alpha).items()}
+
+    def _limits(self, alpha: float | Fraction) -> dict[str, Floats]:
+        """Thresholds less the score's ceiling."""
         exact = as_alpha(alpha)
         of_group = np.array([threshold(scores, exact) for scores in self.scores])
         return {task: of_group[groups] for task, groups in self.groups.items()}
 
-    def predict(self, probs: Mapping[str, ArrayLike], alpha: float) -> dict[str, NDArray[np.bool_]]:
+    def predict(
+        self, probs: Mapping[str, ArrayLike], alpha: float | Fraction
+    ) -> dict[str, NDArray[np.bool_]]:
         """Prediction sets {task: (m, C_task)}: True where the class is in."""
-        limits = self.thresholds(alpha)
-        return {task: scores <= limits[task] for task, scores in self._scores(probs).items()}
+        checked = as_probs(probs, self.classes)
+        return {task: self._sets(checked[task], c) for task, c in self._limits(alpha).items()}
+
+    def _sets(self, probs: Probs, limits: Floats) -> NDArray[np.bool_]:
+        sets = np.empty(probs.shape, bool)
+
+        def work(rows: slice) -> None:
+            sets[rows] = self.score.within(probs[rows], limits)
+
+        by_blocks(work, *probs.shape)
+        return sets
 
     def p_values(self, probs: Mapping[str, ArrayLike]) -> dict[str, Floats]:
         """p-values {task: (m, C_task)}: a class is in the set just when its p-value > alpha."""
-        result = {}
-        for task, scores in self._scores(probs).items():
-            result[task] = np.empty_like(scores)
-            for group in np.unique(self.groups[task]):
-                members = self.groups[task] == group
-                result[task][:, members] = p_values(self.scores[group], scores[:, members])
-        return result
-
-    def _scores(self, probs: Mapping[str, ArrayLike]) -> dict[str, Floats]:
         checked = as_probs(probs, self.classes)
-        return {task: SCORES[self.score](checked[task]) for task in self.groups}
+        return {task: self._p_values(checked[task], g) for task, g in self.groups.items()}
+
+    def _p_values(self, probs: Probs, groups: NDArray[np.int64]) -> Floats:
+        result = np.empty(probs.shape)
+
+        def work(rows: slice) -> None:
+            scores = self.score.of_classes(probs[rows])
+            for group in np.unique(groups):
+                members = groups == group
+                result[rows, members] = p_values(self.scores[group], scores[:, members])
+
+        by_blocks(work, *probs.shape)
+        return result
 
     def save(self, path: str | Path) -> None:
         """Write a NumPy archive without pickle; the same calibration gives the same bytes."""
-        facts = {"score": self.score, "taxonomy": self.taxonomy, "tasks": list(self.groups)}
+        facts = {
+            "score": self.score.name,
+            "parameters": asdict(self.score),  # type: ignore[call-overload]
+            "taxonomy": self.taxonomy,
+            "tasks": list(self.groups),
+        }
         arrays = {f"groups_{i}": groups for i, groups in enumerate(self.groups.values())}
         with open(path, "wb") as file:
             np.savez(
@@ -150,4 +185,5 @@ class Calibration:
             groups = {task: archive[f"groups_{i}"] for i, task in enumerate(facts["tasks"])}
             ends = np.cumsum(archive["sizes"])[:-1]
             scores = tuple(np.split(archive["scores"], ends))
-        return cls(facts["score"], facts["taxonomy"], groups, scores)
+        score = replace(SCORES[facts["score"]], **facts["parameters"])  # type: ignore[type-var]
+        return cls(score, facts["taxonomy"], groups, scores)

@@ -4,39 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from app.conformal.blocks import by_blocks
+
 #: How far a row of probabilities may be from 1 in total (float32 over a thousand classes).
 _ROW_TOLERANCE = 1e-3
+_FLOATS = (np.float16, np.float32, np.float64)
 
 
 def as_probs(
     probs: Mapping[str, ArrayLike], classes: Mapping[str, int] | None = None
-) -> dict[str, NDArray[np.float64]]:
-    """Probabilities of every task as float64 (n, C_task), checked.
+) -> dict[str, NDArray[np.floating]]:
+    """Probabilities of every task, (n, C_task), checked; of the float type that they have.
 
     Raises:
         ValueError: no task, another shape than (n, C), rows of different number, a NaN, a negative
             number, a row that does not sum to 1, or other tasks or classes than ``classes``.
     """
+    if not isinstance(probs, Mapping):
+        raise ValueError(f"probs must map each task to its array, not be a {type(probs).__name__}")
     if not probs:
         raise ValueError("probs must hold at least one task")
     if classes is not None and set(probs) != set(classes):
         raise ValueError(f"probs must hold the tasks {sorted(classes)}, not {sorted(probs)}")
     checked = {}
     for task, values in probs.items():
-        array = np.asarray(values, dtype=np.float64)
+        array = _as_array(values, f"probs[{task!r}]")
+        if array.dtype not in _FLOATS:
+            array = array.astype(np.float64)
         name = f"probs[{task!r}] of shape {array.shape}"
         if array.ndim != 2 or array.shape[1] == 0:
             raise ValueError(f"{name} must have shape (n, classes)")
         if classes is not None and array.shape[1] != classes[task]:
             raise ValueError(f"{name} must have {classes[task]} columns")
-        if not np.isfinite(array).all() or (array < 0).any():
-            raise ValueError(f"{name} must hold finite numbers of at least 0")
-        if (np.abs(array.sum(axis=1) - 1) > _ROW_TOLERANCE).any():
-            raise ValueError(f"{name} must have rows that sum to 1")
+        _check_rows(array, name)
         checked[task] = array
     if len({len(array) for array in checked.values()}) > 1:
         shapes = {task: array.shape for task, array in checked.items()}
@@ -44,32 +49,75 @@ def as_probs(
     return checked
 
 
+def _as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must have rows of one length") from error
+    if not np.issubdtype(array.dtype, np.number) and array.dtype != bool:
+        raise ValueError(f"{name} of shape {array.shape} must hold numbers, not {array.dtype}")
+    return array
+
+
+def _check_rows(probs: NDArray[np.floating], name: str) -> None:
+    def check(rows: slice) -> None:
+        block = probs[rows]
+        # A NaN or an infinite number anywhere comes out of its row's sum.
+        totals = block.sum(axis=1, dtype=np.promote_types(block.dtype, np.float32))
+        if not np.isfinite(totals).all() or block.min() < 0:
+            raise ValueError(f"{name} must hold finite numbers of at least 0")
+        if (np.abs(totals - 1) > _ROW_TOLERANCE).any():
+            raise ValueError(f"{name} must have rows that sum to 1")
+
+    by_blocks(check, *probs.shape)
+
+
 def as_labels(
-    labels: Mapping[str, ArrayLike], probs: Mapping[str, NDArray[np.float64]]
+    labels: Mapping[str, ArrayLike], classes: Mapping[str, int], n: int
 ) -> dict[str, NDArray[np.int64]]:
-    """Labels of every task as int64 (n,), -1 where unknown, checked against ``probs``.
+    """Labels of every task as int64 (n,), -1 where unknown, checked.
 
     Raises:
         ValueError: other tasks, another length, not whole numbers, or a class out of range.
     """
-    if set(labels) != set(probs):
-        raise ValueError(f"labels must hold the tasks {sorted(probs)}, not {sorted(labels)}")
+    if not isinstance(labels, Mapping):
+        raise ValueError(
+            f"labels must map each task to its array, not be a {type(labels).__name__}"
+        )
+    if set(labels) != set(classes):
+        raise ValueError(f"labels must hold the tasks {sorted(classes)}, not {sorted(labels)}")
     checked = {}
-    for task in probs:
-        array = np.asarray(labels[task])
-        n, classes = probs[task].shape
+    for task, count in classes.items():
+        array = _as_array(labels[task], f"labels[{task!r}]")
         name = f"labels[{task!r}] of shape {array.shape}"
         if array.shape != (n,):
             raise ValueError(f"{name} must have shape ({n},)")
         if n and not np.issubdtype(array.dtype, np.integer):
             raise ValueError(f"{name} must hold whole numbers, not {array.dtype}")
-        if n and not (array.min() >= -1 and array.max() < classes):
-            raise ValueError(f"{name} must lie in 0..{classes - 1}, or be -1 where unknown")
+        if n and not (array.min() >= -1 and array.max() < count):
+            raise ValueError(f"{name} must lie in 0..{count - 1}, or be -1 where unknown")
         checked[task] = array.astype(np.int64)
     return checked
 
 
-def as_alpha(alpha: float) -> Fraction:
+def as_rows(values: ArrayLike, name: str, columns: int | None = None) -> NDArray[Any]:
+    """Numbers of every picture, (n, columns), checked.
+
+    Raises:
+        ValueError: another shape, or a number that is not finite.
+    """
+    array = _as_array(values, name)
+    name = f"{name} of shape {array.shape}"
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"{name} must have a row a picture")
+    if columns is not None and array.shape[1] != columns:
+        raise ValueError(f"{name} must have {columns} columns")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must hold finite numbers")
+    return array
+
+
+def as_alpha(alpha: float | Fraction) -> Fraction:
     """The error rate as the decimal number that was meant.
 
     ``Fraction(str(0.1))`` is 1/10 where the float 0.1 is a little more.

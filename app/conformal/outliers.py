@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.conformal.calibration import p_values
+from app.conformal.checks import as_rows
 
 #: More training pictures than this make answers slower and hardly better.
 _MOST_REFERENCES = 4000
@@ -31,13 +32,26 @@ class Outliers:
 
     @classmethod
     def fit(cls, training: Features, calibration: Features, seed: int = 0) -> Outliers:
-        """From features (n_train, d) and (n, d) on one scale; the training set is subsampled."""
+        """From features (n_train, d) and (n, d) on one scale; the training set is subsampled.
+
+        Raises:
+            ValueError: an argument of another shape, without a row, or not finite.
+        """
+        training = as_rows(training, "training")
+        if len(training) == 0:
+            raise ValueError(f"training of shape {training.shape} must hold at least one picture")
+        calibration = as_rows(calibration, "calibration", training.shape[1])
         rows = np.random.default_rng(seed).permutation(len(training))[:_MOST_REFERENCES]
         reference = np.ascontiguousarray(training[np.sort(rows)], dtype=np.float32)
         return cls(reference, np.sort(_mean_distance(calibration, reference)))
 
     def p_values(self, features: Features) -> NDArray[np.float64]:
-        """How usual each picture is, (m,); small is unlike the calibration pictures."""
+        """How usual each picture is, (m,); small is unlike the calibration pictures.
+
+        Raises:
+            ValueError: features (m, d) of another width than calibration's, or not finite.
+        """
+        features = as_rows(features, "features", self.reference.shape[1])
         return p_values(self.distances, _mean_distance(features, self.reference))
 
     def save(self, path: str | Path) -> None:

@@ -3,7 +3,8 @@
 The tasks' scores live on different scales. A first half of the calibration pictures puts each on
 the scale of ranks (a Calibration's p-values); a picture's worst task then has a score of its own,
 1 - min over tasks of p, and the second half calibrates that one number as usual. Since it looks at
-how tasks fail together, it is tighter than Bonferroni, which gives each task alpha / tasks.
+how tasks fail together, it is tighter than ``bonferroni``, which gives each task alpha / tasks; but
+that needs no picture labelled for every task, and spends no half on a scale.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from app.conformal.calibration import Calibration, calibrate, p_values, threshold
 from app.conformal.checks import as_alpha, as_labels, as_probs
+from app.conformal.scores import Score
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +26,7 @@ Floats = NDArray[np.float64]
 def calibrate_simultaneously(
     probs: Mapping[str, ArrayLike],
     labels: Mapping[str, ArrayLike],
-    score: str = "hinge",
+    score: str | Score = "hinge",
     taxonomy: str = "task",
     seed: int = 0,
 ) -> SimultaneousCalibration:
@@ -33,8 +35,8 @@ def calibrate_simultaneously(
     The second half uses only pictures whose every label is known.
     """
     checked = as_probs(probs)
-    truths = as_labels(labels, checked)
-    n = len(next(iter(truths.values())))
+    n = len(next(iter(checked.values())))
+    truths = as_labels(labels, {task: p.shape[1] for task, p in checked.items()}, n)
     order = np.random.default_rng(seed).permutation(n)
     first, second = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
     second = second[np.all([truth[second] >= 0 for truth in truths.values()], axis=0)]
@@ -43,6 +45,17 @@ def calibrate_simultaneously(
     p = scale.p_values(_take(checked, second))
     of_truth = [p[task][np.arange(len(second)), truths[task][second]] for task in p]
     return SimultaneousCalibration(scale, np.sort(1 - np.min(of_truth, axis=0)))
+
+
+def bonferroni(
+    calibration: Calibration, probs: Mapping[str, ArrayLike], alpha: float
+) -> dict[str, NDArray[np.bool_]]:
+    """Sets {task: (m, C_task)} that hold all truths at once: each task errs alpha / tasks at most.
+
+    The tasks' errors may depend on each other as they like. What is promised of each task is what
+    its groups promise: with ``global`` and ``cluster`` they promise a mean over tasks only.
+    """
+    return calibration.predict(probs, as_alpha(alpha) / len(calibration.groups))
 
 
 def _take(arrays: Mapping[str, NDArray], rows: NDArray[np.int64]) -> dict[str, NDArray]:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-Floats = NDArray[np.float64]
+from app.conformal.checks import as_labels, as_rows
 
 
-def fit_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """The T that makes softmax(logits / T) likeliest, for (n, C) logits and (n,) known labels.
 
     Fitted on the validation split: on calibration pictures it would spend their exchangeability.
     Returns 1 where there is nothing to fit on.
+
+    Raises:
+        ValueError: an argument of another shape, type or range; it names the argument.
     """
+    logits = as_rows(logits, "logits").astype(np.float64)
+    labels = as_labels({"t": labels}, {"t": logits.shape[1]}, len(logits))["t"]
+    if (labels < 0).any():
+        raise ValueError(f"labels of shape {labels.shape} must be known, but some are -1")
     if len(labels) == 0:
         return 1.0
     truth = logits[np.arange(len(labels)), labels]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from app.conformal.outliers import Outliers
 
@@ -38,3 +40,22 @@ def test_a_stranger_is_found_and_survives_saving(tmp_path: Path) -> None:
     outliers.save(tmp_path / "o.npz")
     stranger = np.full((1, 5), 9, np.float32)
     assert Outliers.load(tmp_path / "o.npz").p_values(stranger)[0] == 1 / 301
+
+
+ROWS = np.zeros((5, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda: Outliers.fit(ROWS[0], ROWS), r"training of shape \(3,\)"),
+        (lambda: Outliers.fit(ROWS[:0], ROWS), r"training of shape \(0, 3\)"),
+        (lambda: Outliers.fit(ROWS, ROWS[:, :2]), r"calibration of shape \(5, 2\) .* 3 columns"),
+        (lambda: Outliers.fit(ROWS, ROWS * np.nan), r"calibration of shape .* finite"),
+        (lambda: Outliers.fit(ROWS, ROWS).p_values(ROWS[:, :2]), r"features of shape \(5, 2\)"),
+        (lambda: Outliers.fit(ROWS, ROWS).p_values(ROWS + np.inf), "features .* finite"),
+    ],
+)
+def test_bad_arguments_are_named(call: Callable[[], object], names: str) -> None:
+    with pytest.raises(ValueError, match=names):
+        call()

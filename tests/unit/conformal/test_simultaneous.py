@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from app.conformal import SimultaneousCalibration, calibrate, calibrate_simultaneously
+from app.conformal import (
+    SimultaneousCalibration,
+    bonferroni,
+    calibrate,
+    calibrate_simultaneously,
+)
 from tests.unit.conformal.draws import problem, softmax
 
 CLASSES = {"a": 5, "b": 4, "c": 3}
@@ -53,12 +60,27 @@ def test_smaller_sets_than_bonferroni_when_tasks_fail_together() -> None:
     calib = {t: p[:half] for t, p in probs.items()}, {t: y[:half] for t, y in labels.items()}
     new = {t: p[half:] for t, p in probs.items()}
     together = calibrate_simultaneously(*calib).predict(new, 0.4)
-    bonferroni = calibrate(*calib).predict(new, 0.4 / 5)
+    apart = bonferroni(calibrate(*calib), new, 0.4)
     size = {
         name: np.prod([sets[t].sum(axis=1) for t in labels], axis=0).mean()
-        for name, sets in (("together", together), ("bonferroni", bonferroni))
+        for name, sets in (("together", together), ("bonferroni", apart))
     }
+    for sets in (together, apart):
+        covered = np.all([sets[t][np.arange(half), labels[t][half:]] for t in labels], axis=0)
+        assert covered.mean() > 0.6 - 4 * np.sqrt(0.6 * 0.4 * (1 / half + 2 / half))
     assert size["together"] < 0.8 * size["bonferroni"]
+
+
+def test_bonferroni_shares_alpha_exactly() -> None:
+    """At alpha 0.3 three tasks have 1/10 each: rank 27 of 29, where 0.3 / 3 < 0.1 gives 28."""
+    probs, labels = problem(np.random.default_rng(5), 29, CLASSES)
+    calibration = calibrate(probs, labels)
+    assert math.ceil(30 * (1 - Fraction(0.3 / 3))) == 28
+    sets = bonferroni(calibration, probs, 0.3)
+    for task in CLASSES:
+        assert (sets[task] == calibration.predict(probs, 0.1)[task]).all()
+        true = np.sort(1 - probs[task][np.arange(29), labels[task]])
+        assert (sets[task] == (1 - probs[task] <= true[27 - 1])).all()
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:

@@ -19,3 +19,18 @@ def test_recovers_the_temperature(true: float) -> None:
 
 def test_nothing_to_fit_on() -> None:
     assert fit_temperature(np.zeros((0, 3)), np.zeros(0, int)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "names"),
+    [
+        (np.zeros(3), [0, 0, 0], r"logits of shape \(3,\)"),
+        (np.full((2, 3), np.nan), [0, 0], "logits .* finite"),
+        (np.zeros((2, 3)), [0], r"labels.* of shape \(1,\) must have shape \(2,\)"),
+        (np.zeros((2, 3)), [0, 3], r"labels.* 0\.\.2"),
+        (np.zeros((2, 3)), [0, -1], "labels .* known"),
+    ],
+)
+def test_bad_arguments_are_named(logits, labels, names: str) -> None:
+    with pytest.raises(ValueError, match=names):
+        fit_temperature(logits, labels)
