@@ -127,11 +127,19 @@ class Calibration:
         return {task: of_group[groups] for task, groups in self.groups.items()}
 
     def predict(
-        self, probs: Mapping[str, ArrayLike], alpha: float | Fraction
+        self, probs: Mapping[str, ArrayLike], alpha: float | Fraction, nonempty: bool = False
     ) -> dict[str, NDArray[np.bool_]]:
-        """Prediction sets {task: (m, C_task)}: True where the class is in."""
+        """Prediction sets {task: (m, C_task)}: True where the class is in.
+
+        An empty set says that no class conforms. With ``nonempty`` it holds the likeliest class
+        instead, which can only raise coverage; sets and p-values then no longer say the same.
+        """
         checked = as_probs(probs, self.classes)
-        return {task: self._sets(checked[task], c) for task, c in self._limits(alpha).items()}
+        sets = {task: self._sets(checked[task], c) for task, c in self._limits(alpha).items()}
+        for task in sets if nonempty else ():
+            empty = np.flatnonzero(~sets[task].any(axis=1))
+            sets[task][empty, checked[task][empty].argmax(axis=1)] = True
+        return sets
 
     def _sets(self, probs: Probs, limits: Floats) -> NDArray[np.bool_]:
         sets = np.empty(probs.shape, bool)

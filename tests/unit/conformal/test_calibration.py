@@ -66,6 +66,19 @@ def test_equals_brute_force(
                 assert sets[task][row, c] == (s <= limit) == (p > Fraction(percent, 100))
 
 
+def test_an_empty_set_can_have_the_top_class_instead() -> None:
+    probs, labels = problem(np.random.default_rng(7), 300, CLASSES, signal=6)
+    calibration = calibrate(probs, labels)
+    as_they_are = calibration.predict(probs, 0.4)
+    filled = calibration.predict(probs, 0.4, nonempty=True)
+    for task, sets in as_they_are.items():
+        empty = ~sets.any(axis=1)
+        assert empty.sum() > 50
+        assert (filled[task][~empty] == sets[~empty]).all()
+        assert (filled[task][empty].sum(axis=1) == 1).all()
+        assert (filled[task].argmax(axis=1) == probs[task].argmax(axis=1))[empty].all()
+
+
 def test_unknown_labels_are_left_out_of_their_task_alone() -> None:
     probs, labels = problem(np.random.default_rng(3), 100, CLASSES)
     labels["type"][:40] = -1
