@@ -22,7 +22,7 @@ from app.checksums import sha256_of
 from app.disk import writing
 from app.errors import SuresetError
 
-SCHEMA = 1
+SCHEMA = 2
 LATEST = "latest"
 
 Facts = dict[str, Any]
