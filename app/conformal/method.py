@@ -7,6 +7,7 @@ holds the classes that occur in the set of combinations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.conformal.calibration import Calibration, calibrate
-from app.conformal.metrics import Metrics, measure
+from app.conformal.metrics import Metrics, Outcomes, measure
 from app.conformal.simultaneous import SimultaneousCalibration, calibrate_simultaneously
 from app.conformal.spaces import JOINT, joint_labels, marginalise, project
 
@@ -46,41 +47,63 @@ class Answers:
 
     @property
     def joint_sizes(self) -> Floats:
-        """The number of combinations in the joint sets, (m,); float, for it may be enormous."""
+        """The number of combinations in the joint sets, (m,): float, inf where beyond it."""
         if self.combinations is not None:
             return self.combinations.sum(axis=1, dtype=np.float64)
-        return np.prod([s.sum(axis=1) for s in self.joint_sets.values()], axis=0, dtype=np.float64)
+        sizes = np.stack([sets.sum(axis=1) for sets in self.joint_sets.values()])
+        # A product with 0 is 0, whatever the others come to: inf times 0 would be NaN.
+        with np.errstate(over="ignore"):
+            some = np.prod(np.maximum(sizes, 1), axis=0, dtype=np.float64)
+        return np.where((sizes == 0).any(axis=0), 0.0, some)
 
-    def measure(self, labels: Mapping[str, Ints], alpha: float) -> dict[str, Metrics]:
-        """Metrics of each task and, under ``JOINT``, of all at once; -1 is an unknown label."""
+    def joint_size(self, row: int) -> int:
+        """The number of combinations in one joint set, exactly, however enormous."""
+        if self.combinations is not None:
+            return int(self.combinations[row].sum())
+        return math.prod(int(sets[row].sum()) for sets in self.joint_sets.values())
+
+    def outcomes(self, labels: Mapping[str, Ints]) -> dict[str, Outcomes]:
+        """What came of each task's sets and, under ``JOINT``, of all at once.
+
+        Of ``labels`` {task: (m,)}, -1 is unknown: that picture is left out of that task, and of
+        ``JOINT``.
+        """
         results = {}
         for task, sets in self.sets.items():
             known = np.flatnonzero(labels[task] >= 0)
             truth = labels[task][known]
-            results[task] = measure(
+            results[task] = Outcomes(
                 correct=self.top[task][known] == truth,
                 covered=sets[known, truth],
                 sizes=sets[known].sum(axis=1),
                 truth=truth,
-                alpha=alpha,
             )
         classes = {task: sets.shape[1] for task, sets in self.sets.items()}
         known = np.flatnonzero(np.all([labels[task] >= 0 for task in classes], axis=0))
         truths = {task: labels[task][known] for task in classes}
         # Only combinations that occur are numbered: there may be too many to number them all.
-        _, occurring = np.unique(np.stack(list(truths.values())), axis=1, return_inverse=True)
+        occurring = np.zeros(len(known), np.int64)
+        for task, count in classes.items():
+            occurring = np.unique(occurring * count + truths[task], return_inverse=True)[1]
         if self.combinations is not None:
             covered = self.combinations[known, joint_labels(truths, classes)]
         else:
             covered = np.all([self.joint_sets[t][known, truths[t]] for t in classes], axis=0)
-        results[JOINT] = measure(
+        results[JOINT] = Outcomes(
             correct=np.all([self.joint_top[t][known] == truths[t] for t in classes], axis=0),
             covered=covered,
             sizes=self.joint_sizes[known],
-            truth=occurring.ravel(),
-            alpha=alpha,
+            truth=occurring,
         )
         return results
+
+    def measure(self, labels: Mapping[str, Ints], alpha: float) -> dict[str, Metrics]:
+        """Metrics of each task and, under ``JOINT``, of all at once; -1 is an unknown label.
+
+        Raises:
+            ValueError: no picture has a known label for every task.
+        """
+        return {name: measure(came, alpha) for name, came in self.outcomes(labels).items()}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ METRICS = {
     "singleton_rate",
     "empty_rate",
     "covgap",
+    "sscv",
     "n_test",
 }
 
