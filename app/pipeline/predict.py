@@ -124,7 +124,7 @@ class Classifier:
         said = self._methods[score, taxonomy].answer(reading.probs, alpha)
         joint: Answer = {
             "sets": {t: self._names(t, s[0]) for t, s in said.joint_sets.items()},
-            "size": int(said.joint_sizes[0]),
+            "size": said.joint_size(0),
             "top": {t: self.classes[t][c[0]] for t, c in said.joint_top.items()},
         }
         if said.combinations is not None:
