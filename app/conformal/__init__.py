@@ -2,7 +2,8 @@
 
 Read ``scores`` (how strange is a class for a picture), ``taxonomies`` (which scores are compared
 with each other), ``calibration`` (from held-out scores to thresholds, sets and p-values) and
-``simultaneous`` (all tasks right at once), in that order. ``monitoring`` asks if it still holds.
+``simultaneous`` (all tasks right at once), in that order. ``evaluation`` measures what that is
+worth on test pictures; ``monitoring`` asks if it still holds.
 """
 
 from app.conformal.calibration import Calibration, calibrate
