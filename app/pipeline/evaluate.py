@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.bundle import Facts, find_bundle, open_bundle
+from app.conformal import evaluation
+from app.conformal.evaluation import Evaluation
 from app.conformal.method import Method
-from app.conformal.metrics import Metrics
+from app.conformal.metrics import STRATA, Metrics, Rates
 from app.conformal.spaces import JOINT
+from app.errors import SuresetError
 from app.pipeline.loading import load_heads, serving_runtime
 from app.pipeline.pictures import Pictures
 from app.pipeline.predict import method_folder
 from app.pipeline.reuse import as_trained, encode_for_bundle
 from app.pipeline.stopwatch import Stopwatch
 from app.progress import console
-from app.report.page import write_report
+from app.report.page import mean_size, write_report
 from app.settings import Settings
 from app.vision.heads import Heads
 
@@ -59,16 +63,15 @@ def evaluate_into(
         method = Method.load(
             method_folder(folder, settings.score, settings.taxonomy), heads.classes
         )
-        answers = method.answer(probs, settings.alpha)
-        results = answers.measure(pictures.labels(rows), settings.alpha)
+        measured = evaluation.evaluate(method, probs, pictures.labels(rows), settings.alpha)
         facts["examples"] = _copy_examples(pictures.take(rows), folder / "examples")
         skipped = "".join(f"{image}\t{why}\n" for image, why in pictures.skipped.items())
         (folder / "skipped.tsv").write_bytes(skipped.encode("utf-8", "backslashreplace"))
-        write_report(folder / "report.html", facts, results, method, probs, pictures.labels(rows))
-    metrics = as_json(results, settings.alpha, facts["method"], watch.seconds())
-    text = json.dumps(metrics, indent=1, ensure_ascii=False)
+        write_report(folder / "report.html", facts, measured, method, probs, pictures.labels(rows))
+    metrics = as_json(measured, facts["tasks"], facts["method"], watch.seconds())
+    text = json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "metrics.json").write_text(text, encoding="utf-8")
-    return results
+    return measured.results
 
 
 def evaluate(settings: Settings) -> None:
@@ -90,24 +93,85 @@ def evaluate(settings: Settings) -> None:
     with watch("evaluate"):
         probs = heads.probabilities(features, method["head"], method["space"])
         folder = method_folder(path, settings.score, settings.taxonomy)
-        answers = Method.load(folder, heads.classes).answer(probs, settings.alpha)
-        results = answers.measure(pictures.manifest.labels, settings.alpha)
-    print_table(results, settings.alpha)
-    json.dump(as_json(results, settings.alpha, method, watch.seconds()), sys.stdout, indent=1)
+        calibrated = Method.load(folder, heads.classes)
+        labels = pictures.manifest.labels
+        if not np.all([values >= 0 for values in labels.values()], axis=0).any():
+            raise SuresetError(
+                f"the test split of {settings.data_dir} holds no picture that is labelled for "
+                "every task: add some."
+            )
+        measured = evaluation.evaluate(calibrated, probs, labels, settings.alpha)
+    print_table(measured.results, settings.alpha)
+    metrics = as_json(measured, facts["tasks"], method, watch.seconds())
+    json.dump(metrics, sys.stdout, indent=1, allow_nan=False)
     print()
 
 
 def as_json(
-    results: Results, alpha: float, method: Mapping[str, str], seconds: Mapping[str, float]
+    measured: Evaluation,
+    names: Mapping[str, Sequence[str]],
+    method: Mapping[str, str],
+    seconds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The contents of metrics.json."""
+    """The contents of metrics.json, in numbers that strict JSON can say.
+
+    Args:
+        names: each task's class names.
+    """
+    promised = 1 - measured.alpha
+    tasks = {}
+    for task, classes in names.items():
+        coverage = measured.by_class[task]
+        tasks[task] = {
+            **_of_sets(measured, task),
+            "classes": dict(zip(classes, _coverages(coverage), strict=True)),
+            "classes_short": _chosen(classes, coverage.below(promised)),
+            "classes_without_threshold": _chosen(classes, measured.unlimited[task]),
+            "ece": measured.curves[task].expected_calibration_error,
+            "brier": measured.brier[task],
+        }
     return {
-        "alpha": alpha,
-        "tasks": {task: asdict(m) for task, m in results.items() if task != JOINT},
-        "joint": asdict(results[JOINT]),
+        "alpha": measured.alpha,
+        "tasks": tasks,
+        "joint": _of_sets(measured, JOINT),
+        "weighted": asdict(measured.weighted),
         "method": dict(method),
         "timing_s": dict(seconds),
     }
+
+
+def _of_sets(measured: Evaluation, name: str) -> dict[str, Any]:
+    """The metrics of a task's sets, or of the joint ones."""
+    metrics = asdict(measured.results[name])
+    if not math.isfinite(metrics["avg_set_size"]):  # More combinations than a float can count.
+        metrics["avg_set_size"] = None
+    strata = zip(STRATA, _coverages(measured.by_size[name]), strict=True)
+    return {
+        **metrics,
+        "by_size": [{"sizes": sizes, **found} for sizes, found in strata if found["n_test"]],
+    }
+
+
+def _coverages(coverage: Rates) -> list[dict[str, Any]]:
+    """Coverage of each group; of a group without pictures there is none."""
+    return [
+        {
+            "n_test": n,
+            "covered": hits,
+            "coverage": hits / n if n else None,
+            "coverage_ci": [low, high],
+        }
+        for n, hits, low, high in zip(
+            coverage.n.tolist(),
+            coverage.hits.tolist(),
+            *(end.tolist() for end in coverage.interval),
+            strict=True,
+        )
+    ]
+
+
+def _chosen(names: Sequence[str], which: NDArray[np.bool_]) -> list[str]:
+    return [names[c] for c in np.flatnonzero(which).tolist()]
 
 
 def print_table(results: Results, alpha: float) -> None:
@@ -124,7 +188,7 @@ def print_table(results: Results, alpha: float) -> None:
             f"{m.accuracy:.3f}",
             f"{m.coverage:.3f}",
             f"{low:.3f}-{high:.3f}",
-            f"{m.avg_set_size:.2f}",
+            mean_size(m.avg_set_size),
             f"{m.singleton_rate:.3f}",
         )
     console.print(table)

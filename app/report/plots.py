@@ -17,7 +17,8 @@ from scipy.stats import betabinom
 
 from app.conformal.calibration import rank
 from app.conformal.checks import as_alpha
-from app.conformal.metrics import clopper_pearson
+from app.conformal.metrics import Rates
+from app.conformal.reliability import ReliabilityCurve
 
 _COLOURS = ("#2456a6", "#c2571a", "#2f7d4f", "#8a3b8f", "#7a6a12", "#b03052")
 _STYLE: Any = {
@@ -77,30 +78,49 @@ def set_sizes(sizes: Mapping[str, NDArray[np.int64]]) -> str:
         return _svg(figure)
 
 
-def class_coverage(
-    task: str, names: Sequence[str], covered: Sequence[int], totals: Sequence[int], promised: float
-) -> str:
+def class_coverage(task: str, names: Sequence[str], coverage: Rates, promised: float) -> str:
     """Coverage of each class with its exact 95 % interval, against the promise."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 0.9 + 0.24 * len(names)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(promised, color="#8b95a5", linewidth=0.8)
-        for row, (hits, total) in enumerate(zip(covered, totals, strict=True)):
-            if total == 0:
-                continue
-            low, high = clopper_pearson(hits, total)
-            colour = _COLOURS[1] if high < promised else _COLOURS[0]
-            axes.plot([low, high], [row, row], color=colour, linewidth=1.4)
-            axes.plot(hits / total, row, "o", color=colour, markersize=4)
-        labels = [f"{name} ({total})" for name, total in zip(names, totals, strict=True)]
+        rows = np.arange(len(names))
+        below = coverage.below(promised)
+        for colour, group in ((_COLOURS[0], ~below), (_COLOURS[1], below)):
+            shown = group & (coverage.n > 0)
+            low, high = (end[shown] for end in coverage.interval)
+            axes.hlines(rows[shown], low, high, color=colour, linewidth=1.4)
+            axes.plot(coverage.rate[shown], rows[shown], "o", color=colour, markersize=4)
+        labels = [f"{name} ({n})" for name, n in zip(names, coverage.n, strict=True)]
         axes.set(
-            yticks=range(len(names)),
+            yticks=rows,
             yticklabels=labels,
             xlim=(0, 1.02),
             ylim=(len(names) - 0.4, -0.6),
             xlabel="coverage",
             title=f"{task}: coverage by class (test pictures)",
         )
+        return _svg(figure)
+
+
+def reliability_diagram(task: str, curve: ReliabilityCurve) -> str:
+    """How often the top class is the truth by its probability, over how often that one occurs."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+        axes, counts = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+        axes.plot([0, 1], [0, 1], color="#8b95a5", linewidth=0.8)
+        some = curve.correct.n > 0
+        low, high = (end[some] for end in curve.correct.interval)
+        at, rate = curve.confidence[some], curve.correct.rate[some]
+        axes.vlines(at, low, high, color=_COLOURS[0], linewidth=1.4)
+        axes.plot(at, rate, "o", color=_COLOURS[0], markersize=4)
+        axes.set(
+            ylim=(-0.02, 1.02),
+            ylabel="rate at which it is right",
+            title=f"{task}: expected calibration error {curve.expected_calibration_error:.3f}",
+        )
+        counts.stairs(curve.correct.n, curve.edges, color="#b9c3d3", fill=True)
+        counts.set(xlim=(0, 1.02), xlabel="probability of the top class", ylabel="pictures")
         return _svg(figure)
 
 

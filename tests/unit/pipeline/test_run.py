@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -28,7 +29,10 @@ METRICS = {
     "covgap",
     "sscv",
     "n_test",
+    "by_size",
 }
+#: Of a task alone.
+OF_CLASSES = {"classes", "classes_short", "classes_without_threshold", "ece", "brier"}
 
 
 def bundle(workplace: Path) -> Path:
@@ -37,6 +41,15 @@ def bundle(workplace: Path) -> Path:
 
 def pictures(workplace: Path, n: int) -> list[str]:
     return [str(p) for p in sorted((workplace / "data" / "images").iterdir())[:n]]
+
+
+def strict(text: str) -> dict[str, Any]:
+    """JSON as its standard has it: Python alone reads NaN and Infinity."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def test_train_ends_with_a_table_and_the_next_command(workplace: Path) -> None:
@@ -64,19 +77,42 @@ def test_the_bundle_holds_what_it_promises(workplace: Path) -> None:
     }
     assert sum(facts["splits"].values()) == 300
     assert not [f for f in path.rglob("*") if f.suffix in {".pkl", ".pt", ".pth", ".ckpt"}]
-    metrics = json.loads((path / "metrics.json").read_text())
-    assert set(metrics) == {"alpha", "tasks", "joint", "method", "timing_s"}
+
+
+def test_what_was_measured(workplace: Path) -> None:
+    path = bundle(workplace)
+    facts = open_bundle(path)
+    metrics = strict((path / "metrics.json").read_text())
+    assert set(metrics) == {"alpha", "tasks", "joint", "weighted", "method", "timing_s"}
     assert set(metrics["tasks"]) == {"colour", "type"}
+    assert set(metrics["joint"]) == METRICS
     for measured in (*metrics["tasks"].values(), metrics["joint"]):
-        assert set(measured) == METRICS
         assert measured["coverage_ci"][0] <= measured["coverage"] <= measured["coverage_ci"][1]
+        assert sum(stratum["n_test"] for stratum in measured["by_size"]) == measured["n_test"]
+        strata = [stratum["coverage"] - (1 - metrics["alpha"]) for stratum in measured["by_size"]]
+        assert measured["sscv"] == max(map(abs, strata))
+    for task, measured in metrics["tasks"].items():
+        assert set(measured) == METRICS | OF_CLASSES
+        assert list(measured["classes"]) == facts["tasks"][task]
+        of_class = measured["classes"].values()
+        assert sum(c["n_test"] for c in of_class) == measured["n_test"] == facts["splits"]["test"]
+        assert sum(c["covered"] for c in of_class) / measured["n_test"] == measured["coverage"]
+        for name, found in measured["classes"].items():
+            assert (found["coverage"] is None) == (found["n_test"] == 0)
+            short = found["coverage_ci"][1] < 1 - metrics["alpha"]
+            assert (name in measured["classes_short"]) == short
+        assert measured["classes_without_threshold"] == []
+        assert 0 < measured["ece"] < 1 and 0 < measured["brier"] < 2
+    sizes = [metrics["tasks"][task]["avg_set_size"] for task in ("colour", "type")]
+    mean = (12 * sizes[0] + 11 * sizes[1]) / 23
+    assert metrics["weighted"]["avg_set_size"] == pytest.approx(mean)
     steps = {"features", "fit", "calibrate", "evaluate", "export", "total"}
     assert set(metrics["timing_s"]) == steps
 
 
 def test_the_report_opens_without_a_network(workplace: Path) -> None:
     page = (bundle(workplace) / "report.html").read_text()
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 2 + 2 * 2  # of all; and of two tasks by class and by probability
     assert "src=" not in page and "<link" not in page and "<script" not in page
 
 
@@ -128,8 +164,8 @@ def test_evaluate_repeats_what_training_measured(workplace: Path, run: Run) -> N
     for variables in ({}, {"HEAD": "joint", "SPACE": "joint"}):
         done = run("evaluate", **variables)
         assert done.returncode == 0, done.stderr
-        again = json.loads(done.stdout)
-        for key in ("alpha", "tasks", "joint", "method"):
+        again = strict(done.stdout)
+        for key in ("alpha", "tasks", "joint", "weighted", "method"):
             assert again[key] == trained[key]
 
 
@@ -278,6 +314,18 @@ def test_an_unknown_backbone_names_those_there_are(tmp_path: Path) -> None:
 def test_other_classes_than_the_bundle_was_trained_on(run: Run, folder: Path) -> None:
     done = run("evaluate", "--data", str(folder / "data"))
     assert "not those the bundle" in refused(done)
+
+
+def test_no_picture_that_is_labelled_for_every_task(workplace: Path, run: Run) -> None:
+    other = workplace / "halves"
+    shutil.copytree(workplace / "data", other)
+    header, *lines = (other / "labels.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines]
+    for i, row in enumerate(rows):
+        row[header.split(",").index(("colour", "type")[i % 2])] = ""
+    (other / "labels.csv").write_text("\n".join([header, *map(",".join, rows)]))
+    sentence = refused(run("evaluate", "--data", "halves"))
+    assert "holds no picture that is labelled for every task" in sentence
 
 
 def test_experiments_cover_the_whole_matrix(workplace: Path, run: Run) -> None:

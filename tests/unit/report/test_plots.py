@@ -1,0 +1,35 @@
+"""What is drawn: an interval for each group with pictures, in the colour that it deserves."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from app.conformal.metrics import Rates
+from app.conformal.reliability import reliability_curve
+from app.report.plots import class_coverage, reliability_diagram
+from tests.unit.conformal.draws import problem
+
+
+def intervals(svg: str) -> list[list[str]]:
+    """The colours of the lines of every collection of them."""
+    collections = re.findall(r'<g id="LineCollection_\d+">(.*?)</g>', svg, re.DOTALL)
+    return [re.findall(r"stroke: (#\w+)", collection) for collection in collections]
+
+
+def test_classes_that_fall_short_stand_out_and_those_without_pictures_are_left_out() -> None:
+    coverage = Rates(np.array([20, 0, 4, 300, 50]), np.array([12, 0, 3, 280, 20]))
+    [kept, short] = intervals(class_coverage("colour", list("abcde"), coverage, 0.9))
+    assert (len(kept), len(short)) == (2, 2)
+    assert set(kept).isdisjoint(short)
+
+
+def test_a_bin_without_pictures_is_left_out() -> None:
+    probs, labels = problem(np.random.default_rng(0), 60, {"t": 3})
+    curve = reliability_curve(probs["t"], labels["t"])
+    some = int((curve.correct.n > 0).sum())
+    assert 0 < some < 15
+    [drawn] = intervals(reliability_diagram("t", curve))
+    assert len(drawn) == some
+    assert reliability_diagram("t", curve) == reliability_diagram("t", curve)
