@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from app.conformal.calibration import Calibration, calibrate
 from app.conformal.metrics import Metrics, Outcomes, measure
 from app.conformal.simultaneous import SimultaneousCalibration, calibrate_simultaneously
-from app.conformal.spaces import JOINT, joint_labels, marginalise, project
+from app.conformal.spaces import JOINT, joint_labels, likeliest, marginalise, project
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -161,6 +161,17 @@ class Method:
             joint_top=dict(zip(self.classes, best, strict=True)),
             combinations=sets[JOINT],
         )
+
+    def likeliest(self, probs: Mapping[str, Floats], count: int) -> tuple[dict[str, Ints], Floats]:
+        """The most probable combinations of classes, best first: {task: (m, count)}, and how much.
+
+        In the taskwise space, where tasks have no probabilities together, as if independent.
+        """
+        best, mass = likeliest(probs, count)
+        if JOINT not in best:
+            return best, mass
+        at = np.unravel_index(best[JOINT], tuple(self.classes.values()))
+        return dict(zip(self.classes, at, strict=True)), mass
 
     def save(self, folder: Path) -> None:
         """Write the calibration into a new folder."""

@@ -23,6 +23,9 @@ from app.settings import Settings
 
 Answer = dict[str, Any]
 
+#: How many of the most probable combinations of classes an answer names.
+_LIKELIEST = 3
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -122,10 +125,18 @@ class Classifier:
             there = ", ".join(self.taxonomies)
             raise ValueError(f"taxonomy must be one of {there}, not {taxonomy!r}")
         said = self._methods[score, taxonomy].answer(reading.probs, alpha)
+        likeliest, mass = self._methods[score, taxonomy].likeliest(reading.probs, _LIKELIEST)
         joint: Answer = {
             "sets": {t: self._names(t, s[0]) for t, s in said.joint_sets.items()},
             "size": said.joint_size(0),
             "top": {t: self.classes[t][c[0]] for t, c in said.joint_top.items()},
+            "likeliest": [
+                {
+                    "classes": {t: self.classes[t][c[0, i]] for t, c in likeliest.items()},
+                    "probability": float(mass[0, i]),
+                }
+                for i in range(mass.shape[1])
+            ],
         }
         if said.combinations is not None:
             at = np.unravel_index(np.flatnonzero(said.combinations[0]), tuple(self._sizes.values()))

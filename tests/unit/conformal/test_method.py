@@ -32,6 +32,18 @@ def test_sets_follow_from_p_values(case) -> None:
             assert (answers.sets[task] == (answers.p_values[task] > alpha)).all()
 
 
+def test_the_likeliest_combinations_in_both_spaces(case) -> None:
+    probs, _, method = case
+    best, mass = method.likeliest(probs, 5)
+    joint = probs.get(JOINT)
+    if joint is None:
+        joint = multiply(probs)
+    np.testing.assert_allclose(mass, -np.sort(-joint, axis=1)[:, :5])
+    np.testing.assert_allclose(
+        mass, np.take_along_axis(joint, best["colour"] * 3 + best["type"], axis=1)
+    )
+
+
 def test_joint_size_counts_combinations(case) -> None:
     probs, _, method = case
     answers = method.answer(probs, 0.1)

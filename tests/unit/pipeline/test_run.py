@@ -145,6 +145,9 @@ def test_predict_prints_a_json_object_a_picture(workplace: Path, run: Run) -> No
         for classes in answer["joint"]["sets"].values():
             size *= len(classes)
         assert answer["joint"]["size"] == size
+        first, *others = answer["joint"]["likeliest"]
+        assert first["classes"] == answer["joint"]["top"]
+        assert all(first["probability"] >= other["probability"] > 0 for other in others)
 
 
 def test_predict_says_what_it_cannot_read_and_goes_on(workplace: Path, run: Run) -> None:
