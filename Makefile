@@ -13,7 +13,7 @@ evaluate:    ## measure a bundle on the test split
 calibrate:   ## calibrate a bundle again
 experiments: ## compare every head, space, score and taxonomy
 prefetch:    ## pretrained weights, and the sample set where there is no data
-bench:       ## the speed of this machine beside its bounds
+bench:       ## the speed of this machine beside its bounds; ARGS=conformal: beside other libraries
 shell:       ## a shell where the commands run
 
 $(COMMANDS):
@@ -24,6 +24,9 @@ doctor: ## what was found here, what is chosen by it, and what to do about what 
 
 test: $(VENV) ## the tests this machine can run, and which it could not, and why
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+
+peers: $(VENV) ## other libraries of conformal prediction, to test and time ours beside them
+	@docker/venv.sh peers
 
 lint: $(VENV) ## Python, shell scripts, Dockerfile, compose files and workflow
 	@.venv/bin/ruff check
@@ -58,4 +61,4 @@ $(VENV): requirements.txt
 help: ## this list
 	@awk -F ' *## *' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: $(COMMANDS) doctor test lint build config logs clean down help
+.PHONY: $(COMMANDS) doctor test peers lint build config logs clean down help

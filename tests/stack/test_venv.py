@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.stack.clone import REPOSITORY
 from tests.stack.machine import Machine, script
 
 INTERPRETER = """#!/bin/sh
@@ -85,6 +87,44 @@ def test_interrupted_install_is_taken_up_again(bare: Machine) -> None:
     assert not installed(bare)
     bare.make(".venv/.installed")
     assert installed(bare)
+
+
+def test_peers_are_put_beside_what_is_there_and_stay(bare: Machine) -> None:
+    bare.make("peers")
+    first, second = bare.calls("--require-hashes")
+    assert first.endswith("--require-hashes -r requirements.txt")
+    assert second.endswith("--require-hashes --no-deps -r tests/requirements-peers.txt")
+
+    bare.log.unlink()
+    bare.make("peers")
+    assert not bare.log.exists(), "peers that are installed are left alone"
+
+    later = (bare.clone / ".venv" / ".peers").stat().st_mtime + 10
+    os.utime(bare.clone / "requirements.txt", (later, later))
+    bare.make(".venv/.installed")
+    assert not bare.calls("-m venv"), "the environment is renewed, not made anew without them"
+    bare.make("peers")
+    assert bare.calls("--require-hashes")[-1].endswith("-r tests/requirements-peers.txt")
+
+
+def test_interrupted_install_of_peers_is_taken_up_again(bare: Machine) -> None:
+    bare.make(".venv/.installed")
+    bare.make_fails("peers", INSTALL="no")
+    bare.log.unlink()
+    bare.make("peers")
+    (install,) = bare.calls("--require-hashes")
+    assert install.endswith("-r tests/requirements-peers.txt")
+
+
+def test_the_lock_of_peers_changes_nothing_of_the_app() -> None:
+    """A package of both locks could be installed at another version than the app's."""
+    app, peers = (
+        set(re.findall(r"^([\w.-]+)==", (REPOSITORY / lock).read_text(), re.MULTILINE))
+        for lock in ("requirements.txt", "tests/requirements-peers.txt")
+    )
+    assert {"crepes", "mapie", "torchcp"} <= peers
+    assert not app & peers
+    assert "torchsort" not in peers, "it comes as source alone, and building it needs CUDA"
 
 
 def test_an_older_python_is_passed_over(bare: Machine) -> None:
