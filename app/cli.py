@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import typer
 
@@ -136,11 +136,25 @@ def serve(settings: Settings) -> None:
 
 
 @command(*_WEIGHTS, "seed")
-def bench(settings: Settings) -> None:
+def bench(
+    settings: Settings,
+    what: Annotated[
+        Literal["pictures", "conformal"],
+        typer.Argument(
+            help="pictures: from files to features, beside the bare network; "
+            "conformal: from probabilities to sets, beside other libraries"
+        ),
+    ] = "pictures",
+) -> None:
     """Measure the speed of this machine beside its bounds."""
-    from app.pipeline.bench import bench
+    if what == "conformal":
+        from app.pipeline.bench.conformal import bench_conformal
 
-    bench(settings)
+        bench_conformal(settings.seed)
+    else:
+        from app.pipeline.bench.pictures import bench_pictures
+
+        bench_pictures(settings)
 
 
 @command(*_DATA, *_BUNDLE, "static_dir", "backbone", "port")

@@ -81,6 +81,38 @@ def test_stopped_training_ends_with_the_status_of_the_signal(
     assert stopped.value.code == status
 
 
+@pytest.mark.parametrize(
+    ("words", "measured"),
+    [([], "pictures"), (["pictures"], "pictures"), (["conformal"], "conformal")],
+)
+def test_what_bench_measures(
+    words: list[str], measured: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import app.pipeline.bench.conformal
+    import app.pipeline.bench.pictures
+
+    calls = []
+    for name in ("pictures", "conformal"):
+        module = getattr(app.pipeline.bench, name)
+        monkeypatch.setattr(module, f"bench_{name}", lambda _, name=name: calls.append(name))
+    monkeypatch.setattr(sys, "argv", ["app", "bench", *words])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 0
+    assert calls == [measured]
+
+
+def test_bench_names_what_it_can_measure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app", "bench", "nonsense"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in ("nonsense", "pictures", "conformal"))
+
+
 @pytest.mark.parametrize("words", [["train", "--nonsense"], ["nonsense"], ["predict"]])
 def test_wrong_usage_is_status_2(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["app", *words])

@@ -1,4 +1,4 @@
-"""This project's speed on this machine, beside what bounds it. Ratios within one run."""
+"""From pictures to features: the speed here, beside what bounds it. Ratios within one run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PICTURES = 400
 _ROUNDS = 3
 
 
-def bench(settings: Settings) -> None:
+def bench_pictures(settings: Settings) -> None:
     """Feature extraction from JPEG files beside the bare network on tensors in memory."""
     backbone = choose_backbone(settings)
     from app.vision.encoder import exported

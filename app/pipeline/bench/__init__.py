@@ -1,0 +1,1 @@
+"""What ``bench`` measures: the way of pictures, and the conformal core beside other libraries."""

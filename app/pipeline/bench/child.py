@@ -1,0 +1,77 @@
+"""One measurement of one library, in a process of its own.
+
+``python -m app.pipeline.bench.child FOLDER LIBRARY SCORE ALPHA`` prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from app.pipeline.bench.libraries import LIBRARIES
+
+#: Processors that every library may use.
+PROCESSORS = 2
+#: The files of the inputs, without their suffix.
+INPUTS = ("probs", "labels", "new", "truth")
+
+_WARM_UP = 100
+
+
+def main(folder: Path, library: str, score: str, alpha: float) -> dict[str, float | None]:
+    """Time calibration and the sets of all test pictures, and measure the memory they take.
+
+    Returns:
+        ``seconds``; ``peak``, in bytes over what the loaded inputs and the imported library take
+        (None where the system does not tell); ``coverage`` and mean ``size`` of the sets.
+    """
+    _keep_to_processors()
+    probs, labels, new, truth = (np.load(folder / f"{name}.npy") for name in INPUTS)
+    chosen = LIBRARIES[library]
+    rows = math.ceil(len(new) * chosen.share)
+    new, truth = new[:rows], truth[:rows]
+    chosen.answer(score, probs[:_WARM_UP], labels[:_WARM_UP], new[:_WARM_UP], alpha)
+
+    before = _forget_peak()
+    started = time.perf_counter()
+    sets = chosen.answer(score, probs, labels, new, alpha)
+    seconds = time.perf_counter() - started
+    return {
+        "seconds": seconds,
+        "peak": None if before is None else _memory("VmHWM") - before,
+        "coverage": float(sets[np.arange(rows), truth].mean()),
+        "size": float(sets.sum(axis=1).mean()),
+    }
+
+
+def _keep_to_processors() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:PROCESSORS])
+
+
+def _forget_peak() -> int | None:
+    """Let Linux's high-water mark of memory fall to what is used now; return that, in bytes."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # another system, or one that does not let it be reset
+        return None
+    return _memory("VmRSS")
+
+
+def _memory(name: str) -> int:
+    """A line of ``/proc/self/status``, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"/proc/self/status has no {name}")
+
+
+if __name__ == "__main__":
+    _folder, _library, _score, _alpha = sys.argv[1:]
+    print(json.dumps(main(Path(_folder), _library, _score, float(_alpha))))
