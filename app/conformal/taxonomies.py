@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -140,8 +142,16 @@ def _k_means(samples: list[Floats], seed: int) -> Ints:
     ranks = [np.ceil(_LEVELS * (len(s) + 1)).astype(int) for s in samples]
     embedding = np.stack([s[r - 1] for s, r in zip(samples, ranks, strict=True)])
     weights = np.sqrt([len(s) for s in samples])
-    found = KMeans(clusters, n_init=10, random_state=seed).fit(embedding, sample_weight=weights)
+    # A few points are no work for several threads: on a busy machine they only wait for each other.
+    with _threads().limit(limits=1, user_api="openmp"):
+        found = KMeans(clusters, n_init=10, random_state=seed).fit(embedding, sample_weight=weights)
     return np.unique(found.labels_, return_inverse=True)[1].astype(np.int64)
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """Made once, after scikit-learn is loaded: looking through all libraries takes a while."""
+    return ThreadpoolController()
 
 
 TAXONOMIES: dict[str, Taxonomy] = {
