@@ -13,10 +13,8 @@ matplotlib.use("svg")  # No screen is needed, and none is looked for.
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.stats import betabinom
 
-from app.conformal.calibration import rank
-from app.conformal.checks import as_alpha
+from app.conformal.law import CoverageLaw
 from app.conformal.metrics import Rates
 from app.conformal.reliability import ReliabilityCurve
 
@@ -42,7 +40,8 @@ def coverage_by_alpha(
         figure = Figure(figsize=(4.6, 3.6), layout="constrained")
         axes = figure.subplots()
         promised = 1 - np.asarray(alphas)
-        low, high = law_band(alphas, n_calib, n_test)
+        laws = [CoverageLaw(n_calib, n_test, alpha) for alpha in alphas]
+        low, high = zip(*(law.interval() for law in laws), strict=True)
         axes.fill_between(promised, low, high, color="#d9dee7", label="95 % of draws, one task")
         axes.plot(promised, promised, color="#8b95a5", linewidth=0.8)
         for colour, (name, values) in zip(_COLOURS * 9, coverage.items(), strict=False):
@@ -50,15 +49,6 @@ def coverage_by_alpha(
         axes.set(xlabel="coverage promised", ylabel="coverage measured", title="Promise and proof")
         axes.legend(frameon=False, loc="lower right")
         return _svg(figure)
-
-
-def law_band(
-    alphas: Sequence[float], n_calib: int, n_test: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The central 95 % of test coverage by its exact law, beta-binomial(n_test, k, n + 1 - k)."""
-    k = np.minimum([rank(n_calib, as_alpha(alpha)) for alpha in alphas], n_calib)
-    law = betabinom(n_test, k, n_calib + 1 - k)
-    return law.ppf(0.025) / n_test, law.ppf(0.975) / n_test
 
 
 def set_sizes(sizes: Mapping[str, NDArray[np.int64]]) -> str:

@@ -1,0 +1,71 @@
+"""The exact law of measured coverage: how far from the promise chance alone may take it.
+
+With n calibration and m test pictures whose scores are exchangeable and distinct, the number of
+test pictures that are covered is beta-binomial(m, k, n + 1 - k), k = ceil((n + 1)(1 - alpha)),
+whatever the scores (Marques 2023, arXiv 2303.02770). So it is of a new draw of pictures, and of one
+pool that is divided at random again and again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import betabinom, binom
+
+from app.conformal.calibration import rank
+from app.conformal.checks import as_alpha
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CoverageLaw:
+    """The law of the coverage of m >= 1 test pictures by sets calibrated on n scores.
+
+    With too few scores for a finite threshold (k > n) everything is covered, always. Scores that
+    are equal can only cover more.
+    """
+
+    n: int
+    m: int
+    alpha: float
+
+    @property
+    def mean(self) -> float:
+        """k / (n + 1): at least 1 - alpha, and by less than 1 / (n + 1) more."""
+        return float(self._count.mean()) / self.m
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the coverage."""
+        return float(self._count.std()) / self.m
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Coverages below, and above, which at most (1 - level) / 2 of the draws fall."""
+        tail = (1 - level) / 2
+        low, high = self._count.ppf([tail, 1 - tail]) / self.m
+        return float(low), float(high)
+
+    def cdf(self, covered: ArrayLike) -> Floats:
+        """Probability that at most so many of the m pictures are covered, of any shape."""
+        return self._count.cdf(covered)
+
+    def uniform(self, covered: ArrayLike, rng: np.random.Generator) -> Floats:
+        """Randomised probability integral transform: uniform on (0, 1) under the law.
+
+        It spreads each possible number ``covered``, of any shape, over that number's share of
+        (0, 1), so that a test for the uniform law, as Kolmogorov's, is exact.
+        """
+        below, up_to = self.cdf(np.asarray(covered) - 1), self.cdf(covered)
+        return below + rng.random(np.shape(covered)) * (up_to - below)
+
+    @property
+    def _count(self) -> Any:
+        """The law of the number covered, as one of SciPy's frozen distributions."""
+        k = rank(self.n, as_alpha(self.alpha))
+        if k > self.n:
+            return binom(self.m, 1)
+        return betabinom(self.m, k, self.n + 1 - k)
