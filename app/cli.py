@@ -18,7 +18,7 @@ import typer
 
 from app.errors import SuresetError
 from app.progress import say
-from app.settings import Settings, flag_name, load_settings
+from app.settings import METHOD, Settings, flag_name, load_settings
 
 cli = typer.Typer(
     name="sureset",
@@ -31,7 +31,7 @@ cli = typer.Typer(
 _DATA = ("data_dir", "layout")
 _BUNDLE = ("models_dir", "model", "cache_dir")
 _WEIGHTS = ("cache_dir", "static_dir", "backbone")
-_METHOD = ("alpha", "head", "space", "score", "taxonomy")
+_METHOD = ("alpha", *METHOD)
 _WANDB = ("wandb_dir", "wandb_key_file", "wandb_project", "wandb_entity", "wandb_base_url")
 _SERVER = ("models_dir", "model", "static_dir", "address", "port")
 
@@ -102,7 +102,7 @@ def evaluate(settings: Settings) -> None:
     evaluate(settings)
 
 
-@command(*_DATA, *_BUNDLE, "logs_dir")
+@command(*_DATA, *_BUNDLE, "logs_dir", "repeats")
 def experiments(settings: Settings) -> None:
     """Compare every head, space, score and taxonomy on a bundle's pictures."""
     from app.pipeline.experiments import experiments

@@ -30,6 +30,9 @@ Space = Literal["taskwise", "joint"]
 Score = Literal["hinge", "margin", "pip", "aps", "raps", "saps"]
 Taxonomy = Literal["global", "task", "class", "cluster", "task_cluster"]
 
+#: The settings that together are a method.
+METHOD = ("head", "space", "score", "taxonomy")
+
 
 class Settings(BaseSettings):
     """What the commands can be told. The descriptions are the command line's help."""
@@ -71,6 +74,9 @@ class Settings(BaseSettings):
     score: Score = Field("hinge", description="nonconformity score")
     taxonomy: Taxonomy = Field("task", description="which scores share one threshold")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of splits, fitting and clustering")
+    repeats: int = Field(
+        5, ge=2, description="random divisions of the held-out pictures that experiments makes"
+    )
 
     wandb_key_file: Path | None = Field(
         None, description="file that holds a W&B key; without one, runs stay in --wandb"

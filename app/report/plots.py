@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,6 +113,51 @@ def reliability_diagram(task: str, curve: ReliabilityCurve) -> str:
         counts.stairs(curve.correct.n, curve.edges, color="#b9c3d3", fill=True)
         counts.set(xlim=(0, 1.02), xlabel="probability of the top class", ylabel="pictures")
         return _svg(figure)
+
+
+def coverage_distribution(
+    name: str,
+    coverage: NDArray[np.float64],
+    n_test: NDArray[np.int64],
+    laws: Sequence[CoverageLaw],
+    promised: float,
+) -> str:
+    """How the coverage of many random divisions is distributed, beside its law.
+
+    Args:
+        name: the task's, for the title.
+        coverage: of each division, (R,).
+        n_test: the number of pictures it was measured on, (R,).
+        laws: the law of each division's coverage (they differ where labels are unknown), or none.
+        promised: 1 - alpha.
+    """
+    edges = _edges(coverage, n_test, bins=24)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 3.0), layout="constrained")
+        axes = figure.subplots()
+        share = np.histogram(coverage, edges)[0] / len(coverage)
+        axes.stairs(share, edges, fill=True, color="#b9c8e3", label="measured")
+        if laws:
+            often = Counter(laws)
+            below = np.average(
+                [law.cdf(np.floor(edges * law.m)) for law in often], 0, list(often.values())
+            )
+            axes.stairs(np.diff(below), edges, color=_COLOURS[0], linewidth=1.4, label="its law")
+        axes.axvline(promised, color=_COLOURS[1], linewidth=1, label="promised")
+        axes.set(xlabel="coverage", ylabel="share of the divisions", title=name)
+        axes.legend(frameon=False, loc="upper left")
+        return _svg(figure)
+
+
+def _edges(
+    coverage: NDArray[np.float64], n_test: NDArray[np.int64], bins: int
+) -> NDArray[np.float64]:
+    """Edges of about so many bins, each between two numbers of covered pictures."""
+    m = int(np.median(n_test))
+    # One bin more on either side, so that the law is seen to end where the coverage does.
+    low, high = np.floor(coverage.min() * m), np.ceil(coverage.max() * m)
+    step = max(1, round((high - low) / bins))
+    return (np.arange(low - step, min(high + step, m) + step, step) + 0.5) / m
 
 
 def _svg(figure: Figure) -> str:

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -332,14 +334,29 @@ def test_no_picture_that_is_labelled_for_every_task(workplace: Path, run: Run) -
 
 
 def test_experiments_cover_the_whole_matrix(workplace: Path, run: Run) -> None:
-    done = run("experiments")
+    done = run("experiments", "--repeats", "2")
     assert done.returncode == 0, done.stderr
     folder = workplace / "lightning_logs" / "experiments" / bundle(workplace).name
-    lines = (folder / "matrix.csv").read_text().splitlines()
+    matrix = pd.read_csv(folder / "matrix.csv")
     heads = spaces = 2
     alphas = tasks = 3  # colour, type, and both at once
-    assert len(lines) == 1 + heads * spaces * len(SCORES) * len(TAXONOMIES) * alphas * tasks
-    assert (folder / "matrix.html").exists()
+    methods = heads * spaces * len(SCORES) * len(TAXONOMIES)
+    assert len(matrix) == methods * alphas * tasks
+    measures = ["coverage", "avg_set_size", "singleton_rate", "covgap"]
+    assert list(matrix.columns) == [
+        *("head", "space", "score", "taxonomy", "alpha", "task"),
+        *(f"{measure}_{of}" for measure in measures for of in ("mean", "std")),
+        "n_divisions",
+    ]
+    assert (matrix.n_divisions == 2).all() and not matrix.isna().any(axis=None)
+    task = (matrix.taxonomy == "task") & (matrix.space == "taskwise") & (matrix.task != "joint")
+    by_alpha = matrix[task].groupby("alpha").coverage_mean.mean()
+    assert np.allclose(by_alpha, 1 - by_alpha.index, atol=0.08)
+
+    page = (folder / "matrix.html").read_text()
+    assert page.count("<tr") == 3 * methods + 3 * 2 + 1 + 3  # methods, headings, the law's table
+    assert page.count("<svg") == 3 and page.count('class="own"') == 3
+    assert page.count('class="best"') >= 3 and "src=" not in page and "<script" not in page
 
 
 def test_pictures_that_trained_the_bundle_calibrate_nothing(workplace: Path, run: Run) -> None:

@@ -1,0 +1,183 @@
+"""The page of the experiments: every method's mean and spread over divisions of the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader
+from scipy.stats import t as student
+
+from app.conformal.law import CoverageLaw
+from app.conformal.spaces import JOINT
+from app.report.plots import coverage_distribution
+
+#: The metrics of ``matrix.csv``.
+MEASURES = ("coverage", "avg_set_size", "singleton_rate", "covgap")
+
+_METHOD = ["head", "space", "score", "taxonomy"]
+#: So many methods are shown at once, with the best of each column; the others are folded away.
+_SHOWN = 12
+
+_pages = Environment(loader=PackageLoader("app.report", "."), autoescape=True, trim_blocks=True)
+
+
+def _number(value: float, beside: float) -> str:
+    """With as many decimals as ``beside`` calls for; combinations may be countless."""
+    if beside >= 1e4:
+        return f"{value:.2g}"
+    return f"{value:.3f}" if beside < 1 else f"{value:.2f}"
+
+
+_pages.filters["number"] = _number
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of one method: mean and standard deviation over the divisions."""
+
+    mean: float
+    std: float
+    best: bool = False
+    broken: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method at one alpha: its name, and a cell for each column of ``Matrix``."""
+
+    method: tuple[str, ...]
+    own: bool
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All methods at one alpha, those with the smallest sets first."""
+
+    alpha: float
+    columns: list[str]
+    shown: list[Line]
+    folded: list[Line]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The own method's coverage of one task over many divisions, and what its law expects."""
+
+    task: str
+    plot: str
+    measured: Cell
+    expected: Cell | None
+
+
+def write_matrix(
+    path: Path, facts: Mapping[str, Any], every: pd.DataFrame, often: pd.DataFrame
+) -> None:
+    """Write the page.
+
+    Args:
+        facts: the bundle's.
+        every: of every method, alpha, division and task (``JOINT`` for all at once) the
+            ``MEASURES``, and ``n_calib`` and ``n_test``, the numbers of labelled pictures.
+        often: the same of the bundle's own method at its alpha, on many divisions.
+    """
+    own = tuple(facts["method"][name] for name in _METHOD)
+    page = _pages.get_template("matrix.html").render(
+        facts=facts,
+        n_divisions=every.division.nunique(),
+        sizes=every[every.task == every.task.iloc[0]][["n_calib", "n_test"]].mean().round(),
+        matrices=[_matrix(every[every.alpha == a], a, own) for a in every.alpha.unique().tolist()],
+        n_often=often.division.nunique(),
+        distributions=list(_distributions(often, facts["method"], facts["alpha"])),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _matrix(every: pd.DataFrame, alpha: float, own: tuple[str, ...]) -> Matrix:
+    """The table of one alpha."""
+    tasks = [task for task in every.task.unique() if task != JOINT]
+    by_division = [*_METHOD, "division"]
+    of_tasks = every[every.task != JOINT].groupby(by_division, sort=False)
+    joint = every[every.task == JOINT].set_index(by_division)
+    wide = of_tasks[["avg_set_size", "covgap", "singleton_rate"]].mean()
+    wide.columns = pd.Index(["set size", "class coverage gap", "singletons"])
+    wide["combinations"] = joint.avg_set_size
+    for task in tasks:
+        wide[_coverage(task)] = every[every.task == task].set_index(by_division).coverage
+    wide[_coverage(JOINT)] = joint.coverage
+
+    methods = wide.groupby(_METHOD, sort=False)
+    mean, std, n = methods.mean(), methods.std(), every.division.nunique()
+    # The divisions are independent given the pictures, so their mean has a t interval.
+    promised = 1 - alpha
+    highest = mean + student.ppf(0.975, n - 1) * std / n**0.5
+    holds = pd.DataFrame({task: highest[_coverage(task)] >= promised for task in [*tasks, JOINT]})
+    every_task_holds = holds[tasks].all(axis=1)
+    best = {
+        "set size": mean["set size"][every_task_holds].min(),
+        "class coverage gap": mean["class coverage gap"][every_task_holds].min(),
+        "singletons": mean["singletons"][every_task_holds].max(),
+        "combinations": mean["combinations"][holds[JOINT]].min(),
+    }
+    fair = {name: every_task_holds for name in best} | {"combinations": holds[JOINT]}
+
+    def line(method: tuple[str, ...]) -> Line:
+        cells = [
+            Cell(
+                mean.at[method, name],
+                std.at[method, name],
+                best=name in best and fair[name][method] and mean.at[method, name] == best[name],
+                broken=any(name == _coverage(t) and not holds.at[method, t] for t in holds),
+            )
+            for name in mean.columns
+        ]
+        return Line(method, method == own, cells)
+
+    order = mean.assign(broken=~every_task_holds).sort_values(["broken", "set size"]).index
+    lines = [line(method) for method in order]
+    shown = {at for at, line in enumerate(lines) if at < _SHOWN or line.own}
+    for column in range(len(mean.columns)):
+        shown.update([at for at, line in enumerate(lines) if line.cells[column].best][:1])
+    return Matrix(
+        alpha,
+        list(mean.columns),
+        [line for at, line in enumerate(lines) if at in shown],
+        [line for at, line in enumerate(lines) if at not in shown],
+    )
+
+
+def _coverage(task: str) -> str:
+    return f"coverage: {_title(task)}"
+
+
+def _title(task: str) -> str:
+    return "all at once" if task == JOINT else task
+
+
+def _distributions(
+    often: pd.DataFrame, method: Mapping[str, str], alpha: float
+) -> Iterator[Distribution]:
+    """How the own method's coverage of each task is distributed, beside its law if that is known.
+
+    The law is that of scores which share one threshold, one of each picture: a task's in the
+    taskwise space, and the combinations' in the joint space, by the taxonomy ``task``.
+    """
+    for task, of_task in often.groupby("task", sort=False):
+        numbers = zip(of_task.n_calib, of_task.n_test, strict=True)
+        laws = [CoverageLaw(int(n), int(m), alpha) for n, m in numbers]
+        known = method["taxonomy"] == "task" and (task == JOINT) == (method["space"] == JOINT)
+        plot = coverage_distribution(
+            *(_title(str(task)), of_task.coverage.to_numpy(), of_task.n_test.to_numpy()),
+            laws if known else [],
+            1 - alpha,
+        )
+        expected = Cell(
+            float(np.mean([law.mean for law in laws])), float(np.mean([law.std for law in laws]))
+        )
+        measured = Cell(of_task.coverage.mean(), of_task.coverage.std())
+        yield Distribution(_title(str(task)), plot, measured, expected if known else None)
