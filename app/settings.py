@@ -30,6 +30,8 @@ Space = Literal["taskwise", "joint"]
 Score = Literal["hinge", "margin", "pip", "aps", "raps", "saps"]
 Taxonomy = Literal["global", "task", "class", "cluster", "task_cluster"]
 
+#: In the place of a method's part: choose it on the validation split.
+AUTO = "auto"
 #: The settings that together are a method.
 METHOD = ("head", "space", "score", "taxonomy")
 
@@ -69,10 +71,16 @@ class Settings(BaseSettings):
     save_as: str | None = Field(None, description="name of the new bundle (default: the time)")
 
     alpha: float = Field(0.1, gt=0, lt=1, description="accepted error rate")
-    head: Head = Field("taskwise", description="one softmax a task, or one over all combinations")
-    space: Space = Field("taskwise", description="label space that is calibrated")
-    score: Score = Field("hinge", description="nonconformity score")
-    taxonomy: Taxonomy = Field("task", description="which scores share one threshold")
+    head: Literal[Head, "auto"] = Field(
+        "taskwise", description="one softmax a task, or one over all combinations; or auto"
+    )
+    space: Literal[Space, "auto"] = Field(
+        "taskwise", description="label space that is calibrated; or auto"
+    )
+    score: Literal[Score, "auto"] = Field("hinge", description="nonconformity score; or auto")
+    taxonomy: Literal[Taxonomy, "auto"] = Field(
+        "task", description="which scores share one threshold; or auto"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of splits, fitting and clustering")
     repeats: int = Field(
         5, ge=2, description="random divisions of the held-out pictures that experiments makes"

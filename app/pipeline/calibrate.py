@@ -13,11 +13,12 @@ from app.bundle import Facts, check_name, find_bundle, new_bundle, open_bundle
 from app.conformal import SCORES, TAXONOMIES
 from app.conformal.method import Method
 from app.conformal.outliers import Outliers
+from app.pipeline.choice import check_choosable, choose_method, is_asked_for
 from app.pipeline.evaluate import evaluate_into, print_table
 from app.pipeline.loading import load_heads
 from app.pipeline.pictures import Pictures, check_held_out, check_space
 from app.pipeline.predict import method_folder
-from app.pipeline.reuse import FITTED, as_trained, encode_for_bundle
+from app.pipeline.reuse import FITTED, as_asked, extract_for_bundle, find_for_bundle
 from app.pipeline.stopwatch import Stopwatch
 from app.progress import progress, say
 from app.settings import Settings
@@ -39,6 +40,7 @@ def calibrate_into(
     Args:
         folder: the bundle being written.
         facts: what becomes its bundle.json; the method and the split sizes are added.
+        settings: what was asked, with a method in the place of every ``auto``.
         reference: standardised training features (r, d) that outliers are far from.
         pictures: n pictures, of which the calibration split is used.
         features: their features, (n, d).
@@ -76,7 +78,7 @@ def calibrate(settings: Settings) -> Path:
     watch = Stopwatch()
     old = find_bundle(settings.models_dir, settings.model)
     facts = open_bundle(old)
-    settings = as_trained(settings, facts)
+    settings = as_asked(settings, facts)
     name = settings.save_as or f"{facts['name'].split('+')[0]}+{datetime.now():%Y%m%d-%H%M%S}"
     check_name(settings.models_dir, name)
     heads = load_heads(old, facts)
@@ -86,8 +88,16 @@ def calibrate(settings: Settings) -> Path:
         precision = facts["runtime"]["precision"]
         runtime = OpenVINORuntime(old, best_precision() if precision == "bf16" else precision)
         facts["runtime"] = {"name": runtime.name, "precision": runtime.precision}
-        pictures, features = encode_for_bundle(settings, old, facts, runtime, "calib", "test")
+        found = find_for_bundle(settings, old, facts, "calib", "test")
+        check_choosable(found, settings)
+        # Validation pictures may well have trained the heads: they calibrate and test nothing.
+        splits = ("valid", "calib", "test") if is_asked_for(settings) else ("calib", "test")
+        pictures, features = extract_for_bundle(settings, facts, runtime, found, *splits)
         check_held_out(pictures, settings.alpha)
+    with watch("calibrate"):
+        settings = choose_method(facts, settings, heads, pictures, features)
+    held_out = pictures.rows("calib", "test")
+    pictures, features = pictures.take(held_out), features[held_out]
     reference = Outliers.load(old / "calibration" / "outliers.npz").reference
 
     facts |= {"name": name, "calibrated_from": facts["name"]}

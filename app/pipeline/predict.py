@@ -19,7 +19,7 @@ from app.conformal.outliers import Outliers
 from app.data.pictures import PictureError, Preprocess, read_rgb
 from app.errors import SuresetError
 from app.pipeline.loading import load_heads, serving_runtime
-from app.settings import Settings
+from app.settings import AUTO, Settings
 
 Answer = dict[str, Any]
 
@@ -171,7 +171,9 @@ class Classifier:
                 if isinstance(reading, PictureError):
                     yield {"image": str(path), "error": str(reading)}
                     continue
-                chosen = {name: settings.given(name) for name in ("alpha", "score", "taxonomy")}
+                given = {name: settings.given(name) for name in ("alpha", "score", "taxonomy")}
+                # The bundle's own method is what ``auto`` came to.
+                chosen = {name: None if v == AUTO else v for name, v in given.items()}
                 try:
                     yield {"image": str(path), **self.answer(reading, **chosen)}
                 except ValueError as error:

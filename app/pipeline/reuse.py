@@ -13,7 +13,7 @@ from app.data.manifest import Manifest
 from app.data.pictures import Preprocess
 from app.errors import SuresetError
 from app.pipeline.pictures import Pictures, extract, find_pictures
-from app.settings import Settings
+from app.settings import AUTO, METHOD, Settings
 from app.vision.features import FeatureCache
 from app.vision.runtimes import OpenVINORuntime
 
@@ -22,28 +22,59 @@ FITTED = "fitted.npy"
 
 
 def as_trained(settings: Settings, facts: Facts) -> Settings:
-    """Settings that were not given are the bundle's own; the seed of its splits always is."""
+    """Settings that were not given are the bundle's own; the seed of its splits always is.
+
+    So is what is given as ``auto``: the bundle's method was chosen, and is not chosen again.
+    """
     own = {**facts["method"], "alpha": facts["alpha"]}
-    missing = {name: own[name] for name in own if settings.given(name) is None}
+    missing = {name: own[name] for name in own if settings.given(name) in (None, AUTO)}
     return settings.model_copy(update={**missing, "seed": facts["seed"]})
+
+
+def as_asked(settings: Settings, facts: Facts) -> Settings:
+    """As ``as_trained``, but what training was left to choose is to be chosen again.
+
+    A choice holds for the pictures it was made on. ``auto`` is left for ``choose_method``, where it
+    is given, or training was given it and nothing is given now.
+    """
+    asked = {**facts["method"], **facts.get("chosen", {}).get("asked", {})}
+    chosen = {name: settings.given(name) or asked[name] for name in METHOD}
+    return as_trained(settings, facts).model_copy(update=chosen)
+
+
+def find_for_bundle(settings: Settings, bundle: Path, facts: Facts, *held_out: str) -> Pictures:
+    """The pictures of the data folder, labelled as the bundle's tasks, as split in training.
+
+    Raises:
+        SuresetError: the folder has other tasks or classes, or pictures in the ``held_out`` splits
+            that trained the bundle.
+    """
+    pictures = find_pictures(settings)  # As split in training: ``as_trained`` set the seed.
+    pictures = replace(pictures, manifest=_as_coded(pictures.manifest, facts["tasks"], bundle))
+    _refuse_fitted(pictures.take(pictures.rows(*held_out)), bundle)
+    return pictures
+
+
+def extract_for_bundle(
+    settings: Settings, facts: Facts, runtime: OpenVINORuntime, pictures: Pictures, *splits: str
+) -> tuple[Pictures, NDArray[np.float32]]:
+    """The pictures of some splits that can be read, and their features (n, d) as the bundle's.
+
+    Raises:
+        SuresetError: a split holds no picture.
+    """
+    preprocess = Preprocess(**facts["preprocess"])
+    encoder = facts["backbone"]["encoder"]
+    cache = FeatureCache(settings.cache_dir, encoder, runtime, preprocess)
+    return extract(pictures, dict.fromkeys(splits, cache))
 
 
 def encode_for_bundle(
     settings: Settings, bundle: Path, facts: Facts, runtime: OpenVINORuntime, *splits: str
 ) -> tuple[Pictures, NDArray[np.float32]]:
-    """Some splits of the data folder, labelled as the bundle's tasks, with the bundle's features.
-
-    Raises:
-        SuresetError: the folder has other tasks or classes, pictures that trained the bundle, or
-            a split without pictures.
-    """
-    pictures = find_pictures(settings)  # As split in training: ``as_trained`` set the seed.
-    pictures = replace(pictures, manifest=_as_coded(pictures.manifest, facts["tasks"], bundle))
-    _refuse_fitted(pictures.take(pictures.rows(*splits)), bundle)
-    preprocess = Preprocess(**facts["preprocess"])
-    encoder = facts["backbone"]["encoder"]
-    cache = FeatureCache(settings.cache_dir, encoder, runtime, preprocess)
-    return extract(pictures, dict.fromkeys(splits, cache))
+    """``extract_for_bundle`` of held-out splits of ``find_for_bundle``; errors as of both."""
+    pictures = find_for_bundle(settings, bundle, facts, *splits)
+    return extract_for_bundle(settings, facts, runtime, pictures, *splits)
 
 
 def _as_coded(manifest: Manifest, tasks: dict[str, list[str]], bundle: Path) -> Manifest:

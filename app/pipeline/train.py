@@ -16,6 +16,7 @@ from app.bundle import Facts, check_name, new_bundle
 from app.disk import writing
 from app.errors import SuresetError
 from app.pipeline.calibrate import calibrate_into
+from app.pipeline.choice import check_choosable, choose_method
 from app.pipeline.evaluate import evaluate_into, print_table
 from app.pipeline.pictures import (
     check_held_out,
@@ -28,7 +29,7 @@ from app.pipeline.reuse import FITTED
 from app.pipeline.stopwatch import Stopwatch
 from app.pipeline.tracking import Tracking
 from app.progress import say
-from app.settings import Settings
+from app.settings import METHOD, Settings
 from app.vision.backbones import EMBEDDED, Backbone, find_backbone
 from app.vision.features import FeatureCache
 from app.vision.runtimes import OpenVINORuntime, Runtime, TorchRuntime
@@ -36,7 +37,7 @@ from app.vision.runtimes import OpenVINORuntime, Runtime, TorchRuntime
 _VERSIONS = ("torch", "openvino", "numpy", "timm", "pytorch-lightning", "pillow")
 
 #: The settings that decide a run's results, beside those that are among the facts of its bundle.
-_DECISIVE = {"layout", "alpha", "head", "space", "score", "taxonomy"}
+_DECISIVE = {"layout", "alpha", *METHOD}
 
 
 def train(settings: Settings) -> Path:
@@ -70,6 +71,7 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
     pictures = find_pictures(settings)
     check_training(pictures)
     check_held_out(pictures, settings.alpha)
+    check_choosable(pictures, settings)
     check_name(settings.models_dir, name)
     say("splits: " + ", ".join(f"{split} {n}" for split, n in pictures.sizes().items()))
     classes = {task: len(names) for task, names in pictures.manifest.classes.items()}
@@ -98,6 +100,7 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
             pictures, {split: cache_of[runtime] for split, runtime in runtime_of.items()}
         )
         check_held_out(pictures, settings.alpha)  # Some may have broken off when decoded.
+        check_choosable(pictures, settings)
 
     facts: Facts = {
         "name": name,
@@ -117,8 +120,8 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
             **{package: version(package) for package in _VERSIONS},
         },
     }
-    chosen = settings.model_dump(include=_DECISIVE)
-    tracking.begin(name, {**facts, **chosen, "splits": pictures.sizes()})
+    asked = settings.model_dump(include=_DECISIVE)
+    tracking.begin(name, {**facts, **asked, "splits": pictures.sizes()})
 
     with watch("fit"), writing("the training log", settings.logs_dir, "--logs"):
         training, validation = (
@@ -128,6 +131,8 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
         problem = training, validation, classes, settings.seed
         checkpoints = checkpoints_of(*problem, settings.cache_dir)
         heads = fit_heads(*problem, settings.logs_dir, checkpoints, tracking)
+    with watch("fit"):
+        settings = choose_method(facts, settings, heads, pictures, features)
     facts["temperatures"] = heads.temperatures
 
     with new_bundle(settings.models_dir, name, facts) as folder:
@@ -144,7 +149,8 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
     measured = {
         f"{task}/{key}": value for task, m in results.items() for key, value in asdict(m).items()
     }
-    tracking.summarise({"bundle": name, **measured})
+    method = {f"method/{part}": chosen for part, chosen in facts["method"].items()}
+    tracking.summarise({"bundle": name, **method, **measured})
     print_table(results, settings.alpha)
     place = settings.models_dir / name
     say(f"bundle {place} after {watch.seconds()['total']:.0f} s, report {place / 'report.html'}")

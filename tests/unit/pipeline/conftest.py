@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.settings import Settings
+from app.settings import METHOD, Settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -67,3 +67,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(workplace: Path) -> Run:
     """Run a command in the workplace."""
     return partial(run_in, workplace)
+
+
+@pytest.fixture(scope="session")
+def chosen(workplace: Path) -> Path:
+    """In the workplace, another folder of bundles: one that was trained to choose its method."""
+    every = [word for name in METHOD for word in (f"--{name}", "auto")]
+    named = "--models", "chosen", "--save-as", "chosen"
+    done = run_in(workplace, "train", *named, *every, BACKBONE="tf_efficientnet_lite0")
+    assert done.returncode == 0, done.stderr
+    (workplace / "chosen.txt").write_text(done.stderr)
+    return workplace / "chosen"
