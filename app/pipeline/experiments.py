@@ -115,15 +115,17 @@ def _measure(
     _, _, score, taxonomy = method
     labels = pictures.manifest.labels
     known = {task: label >= 0 for task, label in labels.items()}
-    known[JOINT] = np.all(list(known.values()), axis=0)
+    complete: NDArray[np.bool_] = np.all(list(known.values()), axis=0)
     for resplit in resplits(probs, labels, heads.classes, score, taxonomy, alphas, divided):
         for task, metrics in resplit.results.items():
+            # What is no task concerns all at once.
+            labelled = known.get(task, complete)
             yield {
                 **dict(zip(METHOD, method, strict=True)),
                 "alpha": resplit.alpha,
                 "task": task,
                 "division": resplit.division,
-                "n_calib": int(known[task][divided[resplit.division].calib].sum()),
+                "n_calib": int(labelled[divided[resplit.division].calib].sum()),
                 "n_test": metrics.n_test,
                 **{measure: getattr(metrics, measure) for measure in MEASURES},
             }

@@ -20,6 +20,7 @@ from app.report.plots import coverage_distribution
 MEASURES = ("coverage", "avg_set_size", "singleton_rate", "covgap")
 
 _METHOD = ["head", "space", "score", "taxonomy"]
+_OF_TASKS = ["avg_set_size", "covgap", "singleton_rate"]
 #: So many methods are shown at once, with the best of each column; the others are folded away.
 _SHOWN = 12
 
@@ -91,40 +92,43 @@ def write_matrix(
         facts=facts,
         n_divisions=every.division.nunique(),
         sizes=every[every.task == every.task.iloc[0]][["n_calib", "n_test"]].mean().round(),
-        matrices=[_matrix(every[every.alpha == a], a, own) for a in every.alpha.unique().tolist()],
+        matrices=[
+            _matrix(every[every.alpha == alpha], list(facts["tasks"]), alpha, own)
+            for alpha in every.alpha.unique().tolist()
+        ],
         n_often=often.division.nunique(),
-        distributions=list(_distributions(often, facts["method"], facts["alpha"])),
+        distributions=list(_distributions(often, facts)),
     )
     path.write_text(page, encoding="utf-8")
 
 
-def _matrix(every: pd.DataFrame, alpha: float, own: tuple[str, ...]) -> Matrix:
-    """The table of one alpha."""
-    tasks = [task for task in every.task.unique() if task != JOINT]
+def _matrix(every: pd.DataFrame, tasks: list[str], alpha: float, own: tuple[str, ...]) -> Matrix:
+    """The table of one alpha. What is none of the tasks in ``every`` concerns all at once."""
+    names = every.task.unique().tolist()
     by_division = [*_METHOD, "division"]
-    of_tasks = every[every.task != JOINT].groupby(by_division, sort=False)
-    joint = every[every.task == JOINT].set_index(by_division)
-    wide = of_tasks[["avg_set_size", "covgap", "singleton_rate"]].mean()
+    of = {name: every[every.task == name].set_index(by_division) for name in names}
+    wide = every[every.task.isin(tasks)].groupby(by_division, sort=False)[_OF_TASKS].mean()
     wide.columns = pd.Index(["set size", "class coverage gap", "singletons"])
-    wide["combinations"] = joint.avg_set_size
-    for task in tasks:
-        wide[_coverage(task)] = every[every.task == task].set_index(by_division).coverage
-    wide[_coverage(JOINT)] = joint.coverage
+    together = [name for name in names if name not in tasks]
+    for name in together:
+        wide[f"combinations: {_title(name)}"] = of[name].avg_set_size
+    for name in names:
+        wide[_coverage(name)] = of[name].coverage
 
     methods = wide.groupby(_METHOD, sort=False)
     mean, std, n = methods.mean(), methods.std(), every.division.nunique()
     # The divisions are independent given the pictures, so their mean has a t interval.
-    promised = 1 - alpha
     highest = mean + student.ppf(0.975, n - 1) * std / n**0.5
-    holds = pd.DataFrame({task: highest[_coverage(task)] >= promised for task in [*tasks, JOINT]})
+    holds = pd.DataFrame({name: ~(highest[_coverage(name)] < 1 - alpha) for name in names})
+    broken = (~holds).rename(columns=_coverage)
     every_task_holds = holds[tasks].all(axis=1)
+    # Of each column that can be won: who takes part, and the best of them.
+    fair = {name: every_task_holds for name in ("set size", "class coverage gap", "singletons")}
+    fair |= {f"combinations: {_title(name)}": holds[name] for name in together}
     best = {
-        "set size": mean["set size"][every_task_holds].min(),
-        "class coverage gap": mean["class coverage gap"][every_task_holds].min(),
-        "singletons": mean["singletons"][every_task_holds].max(),
-        "combinations": mean["combinations"][holds[JOINT]].min(),
+        column: mean[column][part].max() if column == "singletons" else mean[column][part].min()
+        for column, part in fair.items()
     }
-    fair = {name: every_task_holds for name in best} | {"combinations": holds[JOINT]}
 
     def line(method: tuple[str, ...]) -> Line:
         cells = [
@@ -132,7 +136,7 @@ def _matrix(every: pd.DataFrame, alpha: float, own: tuple[str, ...]) -> Matrix:
                 mean.at[method, name],
                 std.at[method, name],
                 best=name in best and fair[name][method] and mean.at[method, name] == best[name],
-                broken=any(name == _coverage(t) and not holds.at[method, t] for t in holds),
+                broken=name in broken.columns and broken.at[method, name],
             )
             for name in mean.columns
         ]
@@ -159,18 +163,18 @@ def _title(task: str) -> str:
     return "all at once" if task == JOINT else task
 
 
-def _distributions(
-    often: pd.DataFrame, method: Mapping[str, str], alpha: float
-) -> Iterator[Distribution]:
+def _distributions(often: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Distribution]:
     """How the own method's coverage of each task is distributed, beside its law if that is known.
 
     The law is that of scores which share one threshold, one of each picture: a task's in the
     taskwise space, and the combinations' in the joint space, by the taxonomy ``task``.
     """
+    method, alpha = facts["method"], facts["alpha"]
+    lawful = [JOINT] if method["space"] == JOINT else list(facts["tasks"])
     for task, of_task in often.groupby("task", sort=False):
         numbers = zip(of_task.n_calib, of_task.n_test, strict=True)
         laws = [CoverageLaw(int(n), int(m), alpha) for n, m in numbers]
-        known = method["taxonomy"] == "task" and (task == JOINT) == (method["space"] == JOINT)
+        known = method["taxonomy"] == "task" and task in lawful
         plot = coverage_distribution(
             *(_title(str(task)), of_task.coverage.to_numpy(), of_task.n_test.to_numpy()),
             laws if known else [],

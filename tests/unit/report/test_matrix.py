@@ -18,7 +18,8 @@ ALPHA = 0.1
 
 def facts(space: str = "taskwise", taxonomy: str = "task") -> dict[str, Any]:
     method = {"head": "taskwise", "space": space, "score": "hinge", "taxonomy": taxonomy}
-    return {"name": "<cars>", "alpha": ALPHA, "method": method}
+    tasks = {"type": ["car", "bus"], "colour": ["red", "grey"]}
+    return {"name": "<cars>", "tasks": tasks, "alpha": ALPHA, "method": method}
 
 
 def measured(score: str, coverage: float, size: float, divisions: int = 4) -> list[dict[str, Any]]:
@@ -117,6 +118,18 @@ def test_the_law_stands_where_it_is_known(
         task: expected if task in known else "not known"
         for task in ("type", "colour", "all at once")
     }
+
+
+def test_another_way_to_be_right_of_all_at_once(tmp_path: Path) -> None:
+    """It is no task, so it has columns of its own and no part in the tasks' means."""
+    rows = measured("hinge", 0.9, 1.5)
+    other = [{**row, "task": "other", "avg_set_size": 7.0} for row in rows if row["task"] == JOINT]
+    page = write(tmp_path, [*rows, *measured("aps", 0.9, 1.6), *other])
+    for column in ("combinations: all at once", "combinations: other", "coverage: other"):
+        assert f"<th>{column}</th>" in page
+    (_, with_it), (_, without) = lines(page)
+    assert "1.50<small> ± 0.12" in with_it and "7.00<small> ± 0.00" in with_it
+    assert without.count("<td></td>") == 2 and ">nan" not in page
 
 
 def test_countless_combinations(tmp_path: Path) -> None:
