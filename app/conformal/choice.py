@@ -38,8 +38,8 @@ Floats = NDArray[np.float64]
 #: How many halvings.
 HALVINGS = 10
 
-#: The default method, which what is chosen has to match.
-_REFERENCE = ("taskwise", "taskwise", "hinge", "task")
+#: The method that is used where none is chosen.
+_DEFAULT = ("taskwise", "taskwise", "hinge", "task")
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,9 @@ def measure_candidates(
 def choose(candidates: Iterable[Candidate]) -> Choice:
     """The smallest sets at a class coverage gap no worse than the reference's.
 
-    The reference is the default method (hinge by task, the taskwise head in its own space) where it
-    is a candidate, else the candidate with the smallest gap. Of equal candidates the first wins.
+    The reference is the candidate nearest to the default method (hinge by task, the taskwise head
+    in its own space): the default itself, or what it becomes with the parts that are fixed. Of
+    equal candidates the first wins.
 
     Raises:
         ValueError: there is no candidate.
@@ -150,7 +151,10 @@ def choose(candidates: Iterable[Candidate]) -> Choice:
     table = list(candidates)
     if not table:
         raise ValueError("candidates must hold at least one method")
-    default = [candidate for candidate in table if candidate.method == _REFERENCE]
-    reference = default[0] if default else min(table, key=lambda c: c.covgap)
+    reference = max(table, key=_parts_of_default)
     fair = [candidate for candidate in table if candidate.covgap <= reference.covgap]
     return Choice(min(fair, key=lambda c: c.avg_set_size), reference)
+
+
+def _parts_of_default(candidate: Candidate) -> int:
+    return sum(part == usual for part, usual in zip(candidate.method, _DEFAULT, strict=True))

@@ -73,7 +73,8 @@ def choose_method(
         for space in _candidates(settings.space, feasible)
     }
     scores = _candidates(settings.score, list(SCORES))
-    taxonomies = _candidates(settings.taxonomy, list(TAXONOMIES))
+    # The default first: in the joint space it equals ``global``, and of equals the first is taken.
+    taxonomies = _candidates(settings.taxonomy, sorted(TAXONOMIES, key=lambda name: name != "task"))
     table = []
     problem = probs, valid.manifest.labels, heads.classes
     with progress("choosing", len(probs) * len(scores) * len(taxonomies), "methods") as advance:
