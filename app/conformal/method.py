@@ -1,8 +1,8 @@
 """One method, whole: calibrated in a label space, it answers every task and all tasks at once.
 
 In the taskwise space each task has its own sets, and ``simultaneous`` makes those that hold all
-truths together. In the joint space the combinations of classes are one ordinary task; a task's set
-holds the classes that occur in the set of combinations.
+truths together, with Bonferroni's to compare. In the joint space the combinations of classes are
+one ordinary task; a task's set holds the classes that occur in the set of combinations.
 """
 
 from __future__ import annotations
@@ -17,8 +17,15 @@ from numpy.typing import NDArray
 
 from app.conformal.calibration import Calibration, calibrate
 from app.conformal.metrics import Metrics, Outcomes, measure
-from app.conformal.simultaneous import SimultaneousCalibration, calibrate_simultaneously
+from app.conformal.simultaneous import (
+    SimultaneousCalibration,
+    bonferroni,
+    calibrate_simultaneously,
+)
 from app.conformal.spaces import JOINT, joint_labels, likeliest, marginalise, project
+
+#: The name of what came of Bonferroni's sets, beside the tasks' and ``JOINT``.
+BONFERRONI = "joint (Bonferroni)"
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -31,30 +38,26 @@ class Answers:
 
     Attributes:
         sets: of each task, its prediction sets, (m, C_task).
-        p_values: of each task, its classes' p-values, (m, C_task).
         top: of each task, the likeliest class, (m,).
         joint_sets: of each task, the classes in the sets that hold all truths at once, (m, C_task).
         joint_top: of each task, its class in the likeliest combination, (m,).
         combinations: in the joint space, the combinations in the set, (m, product of C).
+        bonferroni: in the taskwise space, the other sets that hold all truths at once, (m, C_task).
     """
 
     sets: dict[str, Bools]
-    p_values: dict[str, Floats]
     top: dict[str, Ints]
     joint_sets: dict[str, Bools]
     joint_top: dict[str, Ints]
     combinations: Bools | None = None
+    bonferroni: dict[str, Bools] | None = None
 
     @property
     def joint_sizes(self) -> Floats:
         """The number of combinations in the joint sets, (m,): float, inf where beyond it."""
         if self.combinations is not None:
             return self.combinations.sum(axis=1, dtype=np.float64)
-        sizes = np.stack([sets.sum(axis=1) for sets in self.joint_sets.values()])
-        # A product with 0 is 0, whatever the others come to: inf times 0 would be NaN.
-        with np.errstate(over="ignore"):
-            some = np.prod(np.maximum(sizes, 1), axis=0, dtype=np.float64)
-        return np.where((sizes == 0).any(axis=0), 0.0, some)
+        return _combinations_in(self.joint_sets)
 
     def joint_size(self, row: int) -> int:
         """The number of combinations in one joint set, exactly, however enormous."""
@@ -63,10 +66,10 @@ class Answers:
         return math.prod(int(sets[row].sum()) for sets in self.joint_sets.values())
 
     def outcomes(self, labels: Mapping[str, Ints]) -> dict[str, Outcomes]:
-        """What came of each task's sets and, under ``JOINT``, of all at once.
+        """What came of each task's sets and, under ``JOINT`` and ``BONFERRONI``, of all at once.
 
         Of ``labels`` {task: (m,)}, -1 is unknown: that picture is left out of that task, and of
-        ``JOINT``.
+        all at once.
         """
         results = {}
         for task, sets in self.sets.items():
@@ -85,25 +88,34 @@ class Answers:
         occurring = np.zeros(len(known), np.int64)
         for task, count in classes.items():
             occurring = np.unique(occurring * count + truths[task], return_inverse=True)[1]
+        correct = np.all([self.joint_top[t][known] == truths[t] for t in classes], axis=0)
         if self.combinations is not None:
             covered = self.combinations[known, joint_labels(truths, classes)]
         else:
             covered = np.all([self.joint_sets[t][known, truths[t]] for t in classes], axis=0)
-        results[JOINT] = Outcomes(
-            correct=np.all([self.joint_top[t][known] == truths[t] for t in classes], axis=0),
-            covered=covered,
-            sizes=self.joint_sizes[known],
-            truth=occurring,
-        )
+        results[JOINT] = Outcomes(correct, covered, self.joint_sizes[known], occurring)
+        if self.bonferroni is not None:
+            covered = np.all([self.bonferroni[t][known, truths[t]] for t in classes], axis=0)
+            sizes = _combinations_in(self.bonferroni)[known]
+            results[BONFERRONI] = Outcomes(correct, covered, sizes, occurring)
         return results
 
     def measure(self, labels: Mapping[str, Ints], alpha: float) -> dict[str, Metrics]:
-        """Metrics of each task and, under ``JOINT``, of all at once; -1 is an unknown label.
+        """Metrics of each task and of all at once, by the names of ``outcomes``.
 
         Raises:
             ValueError: no picture has a known label for every task.
         """
         return {name: measure(came, alpha) for name, came in self.outcomes(labels).items()}
+
+
+def _combinations_in(sets: Mapping[str, Bools]) -> Floats:
+    """How many combinations have each class in its task's set, (m,): inf where beyond a float."""
+    sizes = np.stack([members.sum(axis=1) for members in sets.values()])
+    # A product with 0 is 0, whatever the others come to: inf times 0 would be NaN.
+    with np.errstate(over="ignore"):
+        some = np.prod(np.maximum(sizes, 1), axis=0, dtype=np.float64)
+    return np.where((sizes == 0).any(axis=0), 0.0, some)
 
 
 @dataclass(frozen=True)
@@ -146,21 +158,33 @@ class Method:
     def answer(self, probs: Mapping[str, Floats], alpha: float) -> Answers:
         """Answer probabilities in the same space as calibration's."""
         sets = self.calibration.predict(probs, alpha)
-        p_values = self.calibration.p_values(probs)
         if self.simultaneous is not None:
             top = {task: p.argmax(axis=1) for task, p in probs.items()}
-            return Answers(sets, p_values, top, self.simultaneous.predict(probs, alpha), top)
+            return Answers(
+                sets=sets,
+                top=top,
+                joint_sets=self.simultaneous.predict(probs, alpha),
+                joint_top=top,
+                bonferroni=bonferroni(self.calibration, probs, alpha),
+            )
         marginals = marginalise(probs[JOINT], self.classes)
         best = np.unravel_index(probs[JOINT].argmax(axis=1), tuple(self.classes.values()))
         touched = project(sets[JOINT], self.classes)
         return Answers(
             sets=touched,
-            p_values=project(p_values[JOINT], self.classes),
             top={task: p.argmax(axis=1) for task, p in marginals.items()},
             joint_sets=touched,
             joint_top=dict(zip(self.classes, best, strict=True)),
             combinations=sets[JOINT],
         )
+
+    def p_values(self, probs: Mapping[str, Floats]) -> dict[str, Floats]:
+        """Of each task, its classes' p-values, (m, C_task): in the set where more than alpha.
+
+        In the joint space a class has that of the best combination it is part of.
+        """
+        p_values = self.calibration.p_values(probs)
+        return p_values if JOINT not in p_values else project(p_values[JOINT], self.classes)
 
     def likeliest(self, probs: Mapping[str, Floats], count: int) -> tuple[dict[str, Ints], Floats]:
         """The most probable combinations of classes, best first: {task: (m, count)}, and how much.

@@ -19,7 +19,7 @@ from rich.table import Table
 from app.bundle import Facts, find_bundle, open_bundle
 from app.conformal import evaluation
 from app.conformal.evaluation import Evaluation
-from app.conformal.method import Method
+from app.conformal.method import BONFERRONI, Method
 from app.conformal.metrics import STRATA, Metrics, Rates
 from app.conformal.spaces import JOINT
 from app.errors import SuresetError
@@ -29,7 +29,7 @@ from app.pipeline.predict import method_folder
 from app.pipeline.reuse import as_trained, encode_for_bundle
 from app.pipeline.stopwatch import Stopwatch
 from app.progress import console
-from app.report.page import mean_size, write_report
+from app.report.page import mean_size, title, write_report
 from app.settings import Settings
 from app.vision.heads import Heads
 
@@ -130,10 +130,11 @@ def as_json(
             "ece": measured.curves[task].expected_calibration_error,
             "brier": measured.brier[task],
         }
+    together = {"joint": JOINT, "bonferroni": BONFERRONI}
     return {
         "alpha": measured.alpha,
         "tasks": tasks,
-        "joint": _of_sets(measured, JOINT),
+        **{key: _of_sets(measured, n) for key, n in together.items() if n in measured.results},
         "weighted": asdict(measured.weighted),
         "method": dict(method),
         "timing_s": dict(seconds),
@@ -184,7 +185,7 @@ def print_table(results: Results, alpha: float) -> None:
     for task, m in results.items():
         low, high = m.coverage_ci
         table.add_row(
-            "all at once" if task == JOINT else escape(task),
+            escape(title(task)),
             f"{m.accuracy:.3f}",
             f"{m.coverage:.3f}",
             f"{low:.3f}-{high:.3f}",

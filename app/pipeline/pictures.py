@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.conformal.checks import as_alpha
+from app.conformal.method import BONFERRONI
 from app.conformal.spaces import JOINT
 from app.data.layouts import read_manifest
 from app.data.manifest import SPLITS, Manifest
@@ -127,9 +128,9 @@ def find_pictures(settings: Settings) -> Pictures:
         raise SuresetError(
             f"{error.filename} cannot be read ({error.strerror}): give this user the right to."
         ) from error
-    if JOINT in manifest.classes:
+    for name in {JOINT, BONFERRONI} & set(manifest.classes):
         raise SuresetError(
-            f"a task cannot be called {JOINT}, which means all tasks at once: rename its column."
+            f"a task cannot be called {name}, which means all tasks at once: rename its column."
         )
     tasks = ", ".join(f"{task} ({len(names)})" for task, names in manifest.classes.items())
     say(f"{settings.data_dir}: {len(manifest)} pictures, layout {manifest.layout}, tasks {tasks}")

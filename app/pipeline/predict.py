@@ -124,8 +124,10 @@ class Classifier:
         if taxonomy not in self.taxonomies:
             there = ", ".join(self.taxonomies)
             raise ValueError(f"taxonomy must be one of {there}, not {taxonomy!r}")
-        said = self._methods[score, taxonomy].answer(reading.probs, alpha)
-        likeliest, mass = self._methods[score, taxonomy].likeliest(reading.probs, _LIKELIEST)
+        calibrated = self._methods[score, taxonomy]
+        said = calibrated.answer(reading.probs, alpha)
+        p_values = calibrated.p_values(reading.probs)
+        likeliest, mass = calibrated.likeliest(reading.probs, _LIKELIEST)
         joint: Answer = {
             "sets": {t: self._names(t, s[0]) for t, s in said.joint_sets.items()},
             "size": said.joint_size(0),
@@ -148,7 +150,7 @@ class Classifier:
                 task: {
                     "set": self._names(task, said.sets[task][0]),
                     "top": names[said.top[task][0]],
-                    "p_values": dict(zip(names, said.p_values[task][0].tolist(), strict=True)),
+                    "p_values": dict(zip(names, p_values[task][0].tolist(), strict=True)),
                 }
                 for task, names in self.classes.items()
             },

@@ -14,6 +14,7 @@ from scipy.stats import t as student
 
 from app.conformal.law import CoverageLaw
 from app.conformal.spaces import JOINT
+from app.report.page import title
 from app.report.plots import coverage_distribution
 
 #: The metrics of ``matrix.csv``.
@@ -111,7 +112,7 @@ def _matrix(every: pd.DataFrame, tasks: list[str], alpha: float, own: tuple[str,
     wide.columns = pd.Index(["set size", "class coverage gap", "singletons"])
     together = [name for name in names if name not in tasks]
     for name in together:
-        wide[f"combinations: {_title(name)}"] = of[name].avg_set_size
+        wide[f"combinations: {title(name)}"] = of[name].avg_set_size
     for name in names:
         wide[_coverage(name)] = of[name].coverage
 
@@ -124,7 +125,7 @@ def _matrix(every: pd.DataFrame, tasks: list[str], alpha: float, own: tuple[str,
     every_task_holds = holds[tasks].all(axis=1)
     # Of each column that can be won: who takes part, and the best of them.
     fair = {name: every_task_holds for name in ("set size", "class coverage gap", "singletons")}
-    fair |= {f"combinations: {_title(name)}": holds[name] for name in together}
+    fair |= {f"combinations: {title(name)}": holds[name] for name in together}
     best = {
         column: mean[column][part].max() if column == "singletons" else mean[column][part].min()
         for column, part in fair.items()
@@ -156,11 +157,7 @@ def _matrix(every: pd.DataFrame, tasks: list[str], alpha: float, own: tuple[str,
 
 
 def _coverage(task: str) -> str:
-    return f"coverage: {_title(task)}"
-
-
-def _title(task: str) -> str:
-    return "all at once" if task == JOINT else task
+    return f"coverage: {title(task)}"
 
 
 def _distributions(often: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Distribution]:
@@ -176,7 +173,7 @@ def _distributions(often: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Di
         laws = [CoverageLaw(int(n), int(m), alpha) for n, m in numbers]
         known = method["taxonomy"] == "task" and task in lawful
         plot = coverage_distribution(
-            *(_title(str(task)), of_task.coverage.to_numpy(), of_task.n_test.to_numpy()),
+            *(title(str(task)), of_task.coverage.to_numpy(), of_task.n_test.to_numpy()),
             laws if known else [],
             1 - alpha,
         )
@@ -184,4 +181,4 @@ def _distributions(often: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Di
             float(np.mean([law.mean for law in laws])), float(np.mean([law.std for law in laws]))
         )
         measured = Cell(of_task.coverage.mean(), of_task.coverage.std())
-        yield Distribution(_title(str(task)), plot, measured, expected if known else None)
+        yield Distribution(title(str(task)), plot, measured, expected if known else None)

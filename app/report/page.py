@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 
 from app.conformal.evaluation import Evaluation
-from app.conformal.method import Method
+from app.conformal.method import BONFERRONI, Method
 from app.conformal.metrics import STRATA
 from app.conformal.spaces import JOINT
 from app.report.plots import class_coverage, coverage_by_alpha, reliability_diagram, set_sizes
@@ -40,15 +40,15 @@ def write_report(
     """
     names: dict[str, list[str]] = facts["tasks"]
     promised = 1 - measured.alpha
-    coverage: dict[str, list[float]] = {_title(task): [] for task in measured.results}
+    coverage: dict[str, list[float]] = {title(task): [] for task in measured.results}
     for a in _ALPHAS:
         for task, metrics in method.answer(probs, a).measure(labels, a).items():
-            coverage[_title(task)].append(metrics.coverage)
+            coverage[title(task)].append(metrics.coverage)
     n_test = min(m.n_test for m in measured.results.values())
     sets = method.answer(probs, measured.alpha).sets
     page = _pages.get_template("report.html").render(
         facts=facts,
-        results={_title(task): metrics for task, metrics in measured.results.items()},
+        results={title(task): metrics for task, metrics in measured.results.items()},
         weighted=measured.weighted,
         mean_size=mean_size,
         unlimited=_named(names, measured.unlimited),
@@ -73,8 +73,9 @@ def mean_size(size: float) -> str:
     return format(size, ".2f" if size < 1e6 else ".1e")
 
 
-def _title(task: str) -> str:
-    return "all at once" if task == JOINT else task
+def title(name: str) -> str:
+    """What a name of ``Answers.outcomes`` is called on a page: a task is called as it is."""
+    return {JOINT: "all at once", BONFERRONI: "all at once, by Bonferroni"}.get(name, name)
 
 
 def _named(
@@ -94,7 +95,7 @@ def _strata(measured: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:
     for task, found in measured.by_size.items():
         low, high = found.interval
         below = found.below(1 - measured.alpha)
-        rows[_title(task)] = {
+        rows[title(task)] = {
             _range(*STRATA[i]): {
                 "n": found.n[i],
                 "rate": found.rate[i],

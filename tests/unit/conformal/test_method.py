@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.conformal.method import Answers, Method
+from app.conformal.method import BONFERRONI, Answers, Method
 from app.conformal.spaces import JOINT, multiply
 from tests.unit.conformal.draws import problem
 
@@ -28,8 +29,8 @@ def test_sets_follow_from_p_values(case) -> None:
     probs, _, method = case
     for alpha in (0.05, 0.2):
         answers = method.answer(probs, alpha)
-        for task in CLASSES:
-            assert (answers.sets[task] == (answers.p_values[task] > alpha)).all()
+        for task, p_values in method.p_values(probs).items():
+            assert (answers.sets[task] == (p_values > alpha)).all()
 
 
 def test_the_likeliest_combinations_in_both_spaces(case) -> None:
@@ -60,11 +61,23 @@ def test_measures_only_known_labels(case) -> None:
     labels = {task: values.copy() for task, values in labels.items()}
     labels["type"][:100] = -1
     results = method.answer(probs, 0.1).measure(labels, 0.1)
-    assert {task: m.n_test for task, m in results.items()} == {
-        "colour": 400,
-        "type": 300,
-        JOINT: 300,
-    }
+    measured = {task: m.n_test for task, m in results.items()}
+    assert measured.pop(BONFERRONI, 300) == 300
+    assert measured == {"colour": 400, "type": 300, JOINT: 300}
+
+
+def test_bonferroni_is_measured_beside_the_joint_sets(case) -> None:
+    probs, labels, method = case
+    results = method.answer(probs, 0.1).measure(labels, 0.1)
+    if JOINT in probs:
+        assert BONFERRONI not in results
+        return
+    sets = method.calibration.predict(probs, Fraction(1, 20))
+    rows = np.arange(400)
+    hit = sets["colour"][rows, labels["colour"]] & sets["type"][rows, labels["type"]]
+    assert results[BONFERRONI].coverage == hit.mean()
+    sizes = sets["colour"].sum(axis=1) * sets["type"].sum(axis=1)
+    assert results[BONFERRONI].avg_set_size == sizes.mean()
 
 
 def test_measured_joint_coverage_by_hand(case) -> None:
@@ -94,11 +107,11 @@ def test_the_joint_gap_is_that_of_the_combinations_that_occur(case) -> None:
 def test_saved_and_loaded(case, tmp_path: Path) -> None:
     probs, _, method = case
     method.save(tmp_path / "m")
-    again = Method.load(tmp_path / "m", CLASSES).answer(probs, 0.1)
-    first = method.answer(probs, 0.1)
+    again = Method.load(tmp_path / "m", CLASSES)
     for task in CLASSES:
-        assert (again.p_values[task] == first.p_values[task]).all()
-        assert (again.joint_sets[task] == first.joint_sets[task]).all()
+        assert (again.p_values(probs)[task] == method.p_values(probs)[task]).all()
+        sets = method.answer(probs, 0.1).joint_sets[task]
+        assert (again.answer(probs, 0.1).joint_sets[task] == sets).all()
 
 
 def test_more_combinations_than_any_integer_holds() -> None:
@@ -115,8 +128,7 @@ def answers_of(*sets: list[list[int]]) -> Answers:
     """Taskwise answers with these sets, of each task (m, C_task)."""
     of_task = {f"t{i}": np.array(rows, bool) for i, rows in enumerate(sets)}
     top = {task: rows.argmax(axis=1) for task, rows in of_task.items()}
-    p_values = {task: rows.astype(float) for task, rows in of_task.items()}
-    return Answers(of_task, p_values, top, of_task, top)
+    return Answers(of_task, top, of_task, top)
 
 
 @pytest.mark.filterwarnings("error")

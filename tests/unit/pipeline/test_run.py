@@ -85,10 +85,11 @@ def test_what_was_measured(workplace: Path) -> None:
     path = bundle(workplace)
     facts = open_bundle(path)
     metrics = strict((path / "metrics.json").read_text())
-    assert set(metrics) == {"alpha", "tasks", "joint", "weighted", "method", "timing_s"}
+    together = {"joint", "bonferroni", "weighted"}
+    assert set(metrics) == {"alpha", "tasks", *together, "method", "timing_s"}
     assert set(metrics["tasks"]) == {"colour", "type"}
-    assert set(metrics["joint"]) == METRICS
-    for measured in (*metrics["tasks"].values(), metrics["joint"]):
+    assert set(metrics["joint"]) == set(metrics["bonferroni"]) == METRICS
+    for measured in (*metrics["tasks"].values(), metrics["joint"], metrics["bonferroni"]):
         assert measured["coverage_ci"][0] <= measured["coverage"] <= measured["coverage_ci"][1]
         assert sum(stratum["n_test"] for stratum in measured["by_size"]) == measured["n_test"]
         strata = [stratum["coverage"] - (1 - metrics["alpha"]) for stratum in measured["by_size"]]
@@ -341,7 +342,9 @@ def test_experiments_cover_the_whole_matrix(workplace: Path, run: Run) -> None:
     heads = spaces = 2
     alphas = tasks = 3  # colour, type, and both at once
     methods = heads * spaces * len(SCORES) * len(TAXONOMIES)
-    assert len(matrix) == methods * alphas * tasks
+    bonferroni = (matrix.task == "joint (Bonferroni)") & (matrix.space == "taskwise")
+    assert bonferroni.sum() == methods * alphas / spaces
+    assert len(matrix[~bonferroni]) == methods * alphas * tasks
     measures = ["coverage", "avg_set_size", "singleton_rate", "covgap"]
     assert list(matrix.columns) == [
         *("head", "space", "score", "taxonomy", "alpha", "task"),
