@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 #: Numbers in a block. Smaller ones spend their time in Python, larger ones on the way to memory.
-_BLOCK = 1 << 15
+_BLOCK = 1 << 16
 
 
 def by_blocks(work: Callable[[slice], None], rows: int, columns: int) -> None:

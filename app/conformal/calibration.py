@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app.conformal.blocks import by_blocks
-from app.conformal.checks import as_alpha, as_labels, as_probs
+from app.conformal.checks import as_alpha, as_labels, as_probs, by_checked_rows, name_of
 from app.conformal.scores import SCORES, Probs, Score
 from app.conformal.taxonomies import TAXONOMIES
 
@@ -53,7 +52,7 @@ def calibrate(
     checked = as_probs(probs)
     classes = {task: p.shape[1] for task, p in checked.items()}
     truths = as_labels(labels, classes, n=len(next(iter(checked.values()))))
-    true = {task: _of_truth(score, p, truths[task]) for task, p in checked.items()}
+    true = {task: _of_truth(score, task, p, truths[task]) for task, p in checked.items()}
 
     partition = TAXONOMIES[taxonomy](true, truths, classes, seed)
     collected = []
@@ -67,14 +66,14 @@ def calibrate(
     return Calibration(score, taxonomy, partition.groups, tuple(collected))
 
 
-def _of_truth(score: Score, probs: Probs, labels: NDArray[np.int64]) -> Floats:
+def _of_truth(score: Score, task: str, probs: Probs, labels: NDArray[np.int64]) -> Floats:
     """Scores of the true classes, (n,), less the ceiling; any number where the label is unknown."""
     true = np.empty(len(labels))
 
-    def work(rows: slice) -> None:
-        true[rows] = score.of_truth(probs[rows], np.maximum(labels[rows], 0))
+    def work(rows: slice, block: Probs, total: Floats) -> None:
+        true[rows] = score.of_truth(block, total, np.maximum(labels[rows], 0))
 
-    by_blocks(work, *probs.shape)
+    by_checked_rows(work, probs, name_of(task, probs))
     return true
 
 
@@ -135,36 +134,36 @@ class Calibration:
         instead, which can only raise coverage; sets and p-values then no longer say the same.
         """
         checked = as_probs(probs, self.classes)
-        sets = {task: self._sets(checked[task], c) for task, c in self._limits(alpha).items()}
+        sets = {task: self._sets(task, checked[task], c) for task, c in self._limits(alpha).items()}
         for task in sets if nonempty else ():
             empty = np.flatnonzero(~sets[task].any(axis=1))
             sets[task][empty, checked[task][empty].argmax(axis=1)] = True
         return sets
 
-    def _sets(self, probs: Probs, limits: Floats) -> NDArray[np.bool_]:
+    def _sets(self, task: str, probs: Probs, limits: Floats) -> NDArray[np.bool_]:
         sets = np.empty(probs.shape, bool)
 
-        def work(rows: slice) -> None:
-            sets[rows] = self.score.within(probs[rows], limits)
+        def work(rows: slice, block: Probs, total: Floats) -> None:
+            sets[rows] = self.score.within(block, total, limits)
 
-        by_blocks(work, *probs.shape)
+        by_checked_rows(work, probs, name_of(task, probs))
         return sets
 
     def p_values(self, probs: Mapping[str, ArrayLike]) -> dict[str, Floats]:
         """p-values {task: (m, C_task)}: a class is in the set just when its p-value > alpha."""
         checked = as_probs(probs, self.classes)
-        return {task: self._p_values(checked[task], g) for task, g in self.groups.items()}
+        return {task: self._p_values(task, checked[task], g) for task, g in self.groups.items()}
 
-    def _p_values(self, probs: Probs, groups: NDArray[np.int64]) -> Floats:
+    def _p_values(self, task: str, probs: Probs, groups: NDArray[np.int64]) -> Floats:
         result = np.empty(probs.shape)
 
-        def work(rows: slice) -> None:
-            scores = self.score.of_classes(probs[rows])
+        def work(rows: slice, block: Probs, total: Floats) -> None:
+            scores = self.score.of_classes(block, total)
             for group in np.unique(groups):
                 members = groups == group
                 result[rows, members] = p_values(self.scores[group], scores[:, members])
 
-        by_blocks(work, *probs.shape)
+        by_checked_rows(work, probs, name_of(task, probs))
         return result
 
     def save(self, path: str | Path) -> None:

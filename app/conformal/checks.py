@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -13,17 +13,21 @@ from app.conformal.blocks import by_blocks
 
 #: How far a row of probabilities may be from 1 in total (float32 over a thousand classes).
 _ROW_TOLERANCE = 1e-3
+#: How far rounding takes the total of a row of float64 from 1.
+_ROUNDING = 1e-12
 _FLOATS = (np.float16, np.float32, np.float64)
 
 
 def as_probs(
     probs: Mapping[str, ArrayLike], classes: Mapping[str, int] | None = None
 ) -> dict[str, NDArray[np.floating]]:
-    """Probabilities of every task, (n, C_task), checked; of the float type that they have.
+    """Probabilities of every task, (n, C_task), of the float type that they have.
+
+    The rows themselves are left to be checked when they are read (``by_checked_rows``).
 
     Raises:
-        ValueError: no task, another shape than (n, C), rows of different number, a NaN, a negative
-            number, a row that does not sum to 1, or other tasks or classes than ``classes``.
+        ValueError: no task, another shape than (n, C), rows of different number, or other tasks or
+            classes than ``classes``.
     """
     if not isinstance(probs, Mapping):
         raise ValueError(f"probs must map each task to its array, not be a {type(probs).__name__}")
@@ -36,12 +40,11 @@ def as_probs(
         array = _as_array(values, f"probs[{task!r}]")
         if array.dtype not in _FLOATS:
             array = array.astype(np.float64)
-        name = f"probs[{task!r}] of shape {array.shape}"
+        name = name_of(task, array)
         if array.ndim != 2 or array.shape[1] == 0:
             raise ValueError(f"{name} must have shape (n, classes)")
         if classes is not None and array.shape[1] != classes[task]:
             raise ValueError(f"{name} must have {classes[task]} columns")
-        _check_rows(array, name)
         checked[task] = array
     if len({len(array) for array in checked.values()}) > 1:
         shapes = {task: array.shape for task, array in checked.items()}
@@ -59,15 +62,38 @@ def _as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     return array
 
 
-def _check_rows(probs: NDArray[np.floating], name: str) -> None:
+def name_of(task: str, probs: NDArray[np.floating]) -> str:
+    """What a task's probabilities are called in an error."""
+    return f"probs[{task!r}] of shape {probs.shape}"
+
+
+def by_checked_rows(
+    work: Callable[[slice, NDArray[np.floating], NDArray[np.float64]], None],
+    probs: NDArray[np.floating],
+    name: str,
+) -> None:
+    """Call ``work`` for blocks of rows: the slice, its rows, and what each of them sums to.
+
+    The sums are float64 (n, 1), and just 1 where they are 1 up to rounding. Work that divides by
+    them has float64 probabilities with sum 1: what rounding took from a sure class of a float32
+    network, the others still have. Exact rows stay as they are, to the bit.
+
+    Raises:
+        ValueError: a NaN, an infinite or a negative number, or a row that does not sum to 1.
+    """
+
     def check(rows: slice) -> None:
         block = probs[rows]
+        # Contiguous rows of float64 are summed alike wherever they stand.
+        total = np.ascontiguousarray(block, dtype=np.float64).sum(axis=1, keepdims=True)
         # A NaN or an infinite number anywhere comes out of its row's sum.
-        totals = block.sum(axis=1, dtype=np.promote_types(block.dtype, np.float32))
-        if not np.isfinite(totals).all() or block.min() < 0:
+        if not np.isfinite(total).all() or block.min() < 0:
             raise ValueError(f"{name} must hold finite numbers of at least 0")
-        if (np.abs(totals - 1) > _ROW_TOLERANCE).any():
+        off = np.abs(total - 1)
+        if (off > _ROW_TOLERANCE).any():
             raise ValueError(f"{name} must have rows that sum to 1")
+        total[off < _ROUNDING] = 1
+        work(rows, block, total)
 
     by_blocks(check, *probs.shape)
 

@@ -26,8 +26,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app.conformal.blocks import by_blocks
-from app.conformal.checks import as_probs
+from app.conformal.checks import as_probs, by_checked_rows
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -35,12 +34,16 @@ Ints = NDArray[np.int64]
 #: As they were given: float16, float32 or float64, (n, C), rows that sum to 1.
 Probs = NDArray[np.floating]
 
+#: Ranks that are looked at together. Most sets are smaller.
+_CHUNK = 64
+
 
 class Score(ABC):
     """A nonconformity score.
 
-    Its methods take a block of rows and give scores less the ceiling; sets and p-values come from
-    these. All of them give a picture's class the same number to the bit, whatever the other rows.
+    Its methods take rows of probabilities (n, C) and what each sums to (n, 1), from
+    ``by_checked_rows``, and give scores less the ceiling; sets and p-values come from these. All of
+    them give a picture's class the same number to the bit, whatever the other rows.
     """
 
     name: ClassVar[str]
@@ -55,23 +58,23 @@ class Score(ABC):
         checked = as_probs({self.name: probs})[self.name]
         scores = np.empty(checked.shape)
 
-        def work(rows: slice) -> None:
-            np.add(self.of_classes(checked[rows]), self.ceiling, out=scores[rows])
+        def work(rows: slice, block: Probs, total: Floats) -> None:
+            np.add(self.of_classes(block, total), self.ceiling, out=scores[rows])
 
-        by_blocks(work, *checked.shape)
+        by_checked_rows(work, checked, f"probs of shape {checked.shape}")
         return scores
 
     @abstractmethod
-    def of_classes(self, probs: Probs) -> Floats:
+    def of_classes(self, probs: Probs, total: Floats) -> Floats:
         """Score - ceiling of every class, (n, C)."""
 
-    def of_truth(self, probs: Probs, labels: Ints) -> Floats:
+    def of_truth(self, probs: Probs, total: Floats, labels: Ints) -> Floats:
         """Score - ceiling of each picture's class ``labels`` (n,), (n,)."""
-        return self.of_classes(probs)[np.arange(len(probs)), labels]
+        return self.of_classes(probs, total)[np.arange(len(probs)), labels]
 
-    def within(self, probs: Probs, limits: Floats) -> Bools:
+    def within(self, probs: Probs, total: Floats, limits: Floats) -> Bools:
         """Whether each class's score - ceiling is at most its limit (C,), (n, C)."""
-        return self.of_classes(probs) <= limits
+        return self.of_classes(probs, total) <= limits
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,17 @@ class Hinge(Score):
 
     name = "hinge"
 
-    def of_classes(self, probs: Probs) -> Floats:
-        p = _exact(probs)
-        return np.negative(p, out=p)
+    def of_classes(self, probs: Probs, total: Floats) -> Floats:
+        return -(probs / total)
+
+    def within(self, probs: Probs, total: Floats, limits: Floats) -> Bools:
+        alike = (limits == limits[0]).all() and np.isfinite(limits[0])
+        if not alike or (probs.dtype == np.float64 and (total != 1).any()):
+            return super().within(probs, total, limits)
+        # Rows are compared as they are, with the least number that is in once it is divided.
+        least = (-limits[0] * total).astype(probs.dtype)
+        out = least / total < -limits[0]  # It was rounded down; the next number is in.
+        return probs >= np.where(out, np.nextafter(least, probs.dtype.type(np.inf)), least)
 
 
 @dataclass(frozen=True)
@@ -91,8 +102,8 @@ class Margin(Score):
 
     name = "margin"
 
-    def of_classes(self, probs: Probs) -> Floats:
-        p = _exact(probs)
+    def of_classes(self, probs: Probs, total: Floats) -> Floats:
+        p = probs / total
         n, classes = p.shape
         if classes == 1:
             return -p - 1
@@ -108,32 +119,55 @@ class Margin(Score):
 class RankedScore(Score):
     """A score that follows from the ranked probabilities, and never falls from rank to rank."""
 
-    @abstractmethod
-    def by_rank(self, p: Floats) -> Floats:
-        """Score - ceiling of every rank, of probabilities from largest to smallest, (n, C)."""
+    #: Seed of the shares u; without one the score is deterministic, u = 1.
+    draw: int | None = None
 
-    def of_classes(self, probs: Probs) -> Floats:
+    @abstractmethod
+    def by_rank(self, p: Floats, below: Floats, u: Floats | float) -> Floats:
+        """Score - ceiling of the K first ranks, (n, K).
+
+        Args:
+            p: their probabilities, from the largest on, (n, K).
+            below: the mass of the classes ranked below each of them, (n, K).
+            u: the share with which the last class counts, (n, 1) or 1.
+        """
+
+    def of_classes(self, probs: Probs, total: Floats) -> Floats:
         order = _ranking(probs)
-        by_rank = self.by_rank(_exact(np.take_along_axis(probs, order, axis=1)))
+        by_rank = self._first(np.take_along_axis(probs, order, axis=1), total, probs.shape[1])
         scores = np.empty_like(by_rank)
         np.put_along_axis(scores, order, by_rank, axis=1)
         return scores
 
-    def of_truth(self, probs: Probs, labels: Ints) -> Floats:
+    def of_truth(self, probs: Probs, total: Floats, labels: Ints) -> Floats:
         rows = np.arange(len(probs))
         own = probs[rows, labels][:, None]
         # Counted, for sorting values alone is several times faster than finding their order.
         earlier = np.arange(probs.shape[1]) < labels[:, None]
         above = np.count_nonzero((probs > own) | ((probs == own) & earlier), axis=1)
-        return self.by_rank(_exact(_sorted(probs)))[rows, above]
+        return self._first(_sorted(probs), total, above.max() + 1)[rows, above]
 
-    def within(self, probs: Probs, limits: Floats) -> Bools:
+    def within(self, probs: Probs, total: Floats, limits: Floats) -> Bools:
         if (limits != limits[0]).any():
-            return super().within(probs, limits)
-        # With one limit for all, the set is the few likeliest classes.
+            return super().within(probs, total, limits)
+        # With one limit for all, the set is the few likeliest classes: look no further than needed.
         ranked = _sorted(probs)
-        sizes = np.count_nonzero(self.by_rank(_exact(ranked)) <= limits[0], axis=1)
+        n, classes = probs.shape
+        sizes, growing = np.zeros(n, np.int64), np.arange(n)
+        for count in (_CHUNK, 4 * _CHUNK, classes):
+            scores = self._first(ranked[growing], total[growing], min(count, classes))
+            sizes[growing] = np.count_nonzero(scores <= limits[0], axis=1)
+            growing = growing[sizes[growing] == count]
+            if len(growing) == 0 or count >= classes:
+                break
         return _likeliest(probs, ranked, sizes)
+
+    def _first(self, ranked: Probs, total: Floats, count: int) -> Floats:
+        """Score - ceiling of the ``count`` first ranks of sorted rows, (n, count)."""
+        p = ranked.astype(np.float64)
+        below = _mass_below(p, count)
+        u = 1.0 if self.draw is None else _uniform(p, self.draw)
+        return self.by_rank(p[:, :count] / total, below / total, u)
 
 
 @dataclass(frozen=True)
@@ -146,11 +180,15 @@ class PIP(RankedScore):
     name = "pip"
     ceiling = 2.0
 
-    def by_rank(self, p: Floats) -> Floats:
-        ranks = np.arange(1, p.shape[1] + 1)
-        # The sum over the ranks above is 1 less what it lacks of it.
-        lacking = _tail(p / ranks) + (p * (1 - 1 / ranks)).sum(axis=1, keepdims=True)
-        return -(p + lacking)
+    def by_rank(self, p: Floats, below: Floats, u: Floats | float) -> Floats:
+        scores = np.empty_like(p)
+        scores[:, 0] = -p[:, 0] - 1
+        # From the second rank on the sum holds p_(1) / 1, which is 1 - below_1.
+        others = np.cumsum(p[:, 1:-1] / np.arange(2, p.shape[1]), axis=1)
+        scores[:, 1:] = -p[:, 1:]
+        scores[:, 2:] += others
+        scores[:, 1:] -= below[:, :1]
+        return scores
 
 
 @dataclass(frozen=True)
@@ -164,11 +202,8 @@ class APS(RankedScore):
     name = "aps"
     draw: int | None = None
 
-    def by_rank(self, p: Floats) -> Floats:
-        below = _mass_below(p)
-        if self.draw is not None:
-            below += (1 - _uniform(p, self.draw)) * p
-        return np.negative(below, out=below)
+    def by_rank(self, p: Floats, below: Floats, u: Floats | float) -> Floats:
+        return -below - (1 - u) * p
 
 
 @dataclass(frozen=True)
@@ -191,9 +226,9 @@ class RAPS(RankedScore):
         if self.k_reg < 0:
             raise ValueError(f"k_reg must be at least 0, not {self.k_reg}")
 
-    def by_rank(self, p: Floats) -> Floats:
+    def by_rank(self, p: Floats, below: Floats, u: Floats | float) -> Floats:
         ranks = np.arange(1, p.shape[1] + 1)
-        return APS(self.draw).by_rank(p) + self.weight * np.maximum(ranks - self.k_reg, 0)
+        return self.weight * np.maximum(ranks - self.k_reg, 0) - below - (1 - u) * p
 
 
 @dataclass(frozen=True)
@@ -214,27 +249,15 @@ class SAPS(RankedScore):
     def __post_init__(self) -> None:
         _check_weight(self.weight)
 
-    def by_rank(self, p: Floats) -> Floats:
-        u = _uniform(p, self.draw)
-        below_top = p[:, 1:].sum(axis=1, keepdims=True)
-        scores = self.weight * (np.arange(p.shape[1]) - (1 - u)) - below_top
-        scores[:, :1] = -(1 - u) * p[:, :1] - below_top
+    def by_rank(self, p: Floats, below: Floats, u: Floats | float) -> Floats:
+        scores = self.weight * (np.arange(p.shape[1]) - (1 - u)) - below[:, :1]
+        scores[:, :1] = -below[:, :1] - (1 - u) * p[:, :1]
         return scores
 
 
 def _check_weight(weight: float) -> None:
     if not 0 <= weight < np.inf:
         raise ValueError(f"weight must be a number of at least 0, not {weight}")
-
-
-def _exact(probs: Probs) -> Floats:
-    """In float64, and with sum 1: what rounding took from a sure class, the others still have."""
-    # Contiguous rows of float64 are summed alike wherever they stand.
-    exact = np.array(probs, dtype=np.float64, order="C")
-    total = exact.sum(axis=1, keepdims=True)
-    total[np.abs(total - 1) < 1e-12] = 1  # Already exact: not a bit of it changes.
-    exact /= total
-    return exact
 
 
 def _sorted(probs: Probs) -> Probs:
@@ -268,26 +291,33 @@ def _likeliest(probs: Probs, ranked: Probs, sizes: Ints) -> Bools:
     return members
 
 
-def _tail(values: Floats) -> Floats:
-    """The sum of each value and of those after it, (n, C), smallest first: nothing is lost."""
-    return np.cumsum(values[:, ::-1], axis=1)[:, ::-1]
+def _mass_below(p: Floats, count: int) -> Floats:
+    """The mass ranked below each of the ``count`` first ranks of sorted rows (n, C), (n, count).
 
-
-def _mass_below(p: Floats) -> Floats:
-    """The mass of the classes ranked below each rank, (n, C)."""
-    below = np.empty_like(p)
-    below[:, -1] = 0
-    np.cumsum(p[:, :0:-1], axis=1, out=below[:, -2::-1])
+    Small numbers are added first, so that nothing is lost; chunk by chunk,
+    so that the first ranks have the same numbers to the bit however many are asked for.
+    """
+    classes = p.shape[1]
+    starts = np.arange(0, classes, _CHUNK)
+    # The mass from each chunk on, and of none after the last.
+    from_chunk = np.zeros((len(p), len(starts) + 1))
+    in_chunk = np.add.reduceat(p, starts, axis=1)
+    np.cumsum(in_chunk[:, ::-1], axis=1, out=from_chunk[:, -2::-1])
+    below = np.empty((len(p), count))
+    for chunk, start in enumerate(range(0, count, _CHUNK)):
+        end = min(start + _CHUNK, classes)
+        mass = np.zeros((len(p), end - start))
+        np.cumsum(p[:, end - 1 : start : -1], axis=1, out=mass[:, -2::-1])
+        mass += from_chunk[:, chunk + 1, None]
+        below[:, start:end] = mass[:, : count - start]
     return below
 
 
-def _uniform(p: Floats, draw: int | None) -> Floats | float:
-    """A number in [0, 1) for each row, (n, 1), by multilinear hashing; 1 without a draw.
+def _uniform(p: Floats, draw: int) -> Floats:
+    """A number in [0, 1) for each row, (n, 1), by multilinear hashing.
 
     As a function of the picture alone it leaves calibration and new pictures exchangeable.
     """
-    if draw is None:
-        return 1.0
     key = np.random.default_rng(draw).integers(2**64, size=p.shape[1] + 1, dtype=np.uint64)
     bits = np.ascontiguousarray(p).view(np.uint64)
     mixed = ((bits ^ (bits >> np.uint64(32))) * (key[1:] | np.uint64(1))).sum(axis=1) + key[0]

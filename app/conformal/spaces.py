@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.conformal.blocks import by_blocks
-from app.conformal.checks import as_labels, as_probs
+from app.conformal.checks import as_labels, as_probs, by_checked_rows, name_of
 
 JOINT = "joint"
 
@@ -75,6 +75,8 @@ def likeliest(probs: Mapping[str, Floats], count: int) -> tuple[dict[str, Ints],
     checked = as_probs(probs)
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
+    for task, p in checked.items():
+        by_checked_rows(lambda rows, block, total: None, p, name_of(task, p))
     classes = {task: p.shape[1] for task, p in checked.items()}
     n = len(next(iter(checked.values())))
     count = min(count, combinations(classes))

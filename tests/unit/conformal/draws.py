@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
+from app.conformal.checks import by_checked_rows
+
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -22,6 +24,17 @@ def problem(
         logits[np.arange(n), labels[task]] += signal
         probs[task] = softmax(logits)
     return probs, labels
+
+
+def totals(probs: np.ndarray) -> np.ndarray:
+    """What ``by_checked_rows`` says that the rows sum to."""
+    found = np.empty((len(probs), 1))
+
+    def work(rows: slice, _: np.ndarray, total: np.ndarray) -> None:
+        found[rows] = total
+
+    by_checked_rows(work, probs, "probs")
+    return found
 
 
 @st.composite

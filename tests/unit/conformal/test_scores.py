@@ -19,7 +19,7 @@ from scipy.stats import kstest
 
 from app.conformal import SCORES, Calibration, calibrate
 from app.conformal.scores import APS, PIP, RAPS, SAPS, Score
-from tests.unit.conformal.draws import probabilities, softmax
+from tests.unit.conformal.draws import probabilities, softmax, totals
 
 Exact = list[Fraction]
 ONE = Fraction(1)
@@ -155,26 +155,36 @@ RESOLVED_FROM = {"hinge": 0.5, "margin": 0, "pip": 2, "aps": 0, "raps": math.inf
 
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 9), classes=st.integers(1, 300))
-@settings(max_examples=50, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 9),
+    classes=st.integers(1, 300),
+    off=st.sampled_from([0, 1e-5]),
+)
+@settings(max_examples=60, deadline=None)
 def test_a_row_is_scored_alike_wherever_it_stands(
-    name: str, dtype: type, seed: int, n: int, classes: int
+    name: str, dtype: type, seed: int, n: int, classes: int, off: float
 ) -> None:
     """Alone or among others, by row or by column in memory, for the truth or for every class."""
     rng = np.random.default_rng(seed)
-    probs: np.ndarray = softmax(3 * rng.normal(size=(n, classes))).astype(dtype)
+    probs: np.ndarray = (softmax(3 * rng.normal(size=(n, classes))) * (1 + off)).astype(dtype)
     probs[rng.random(n) < 0.5] = np.eye(classes, dtype=dtype)[0]  # with ties at 0
     labels = rng.integers(0, classes, n)
-    score = SCORES[name]
-    scores = score.of_classes(probs)
-    assert (score.of_classes(np.asfortranarray(probs)) == scores).all()
-    assert (score.of_truth(probs, labels) == scores[np.arange(n), labels]).all()
-    limit = scores[0, labels[0]]
-    assert (score.within(probs, np.full(classes, limit)) == (scores <= limit)).all()
-    several = np.where(np.arange(classes) % 2, limit, -np.inf)
-    assert (score.within(probs, several) == (scores <= several)).all()
+    score, total = SCORES[name], totals(probs)
+    scores = score.of_classes(probs, total)
+    by_column = np.asfortranarray(probs)
+    assert (totals(by_column) == total).all()
+    assert (score.of_classes(by_column, total) == scores).all()
+    assert (score.of_truth(probs, total, labels) == scores[np.arange(n), labels]).all()
     for i in range(n):
-        assert (score.of_classes(probs[i : i + 1]) == scores[i]).all()
+        assert totals(probs[i : i + 1]) == total[i]
+        assert (score.of_classes(probs[i : i + 1], total[i : i + 1]) == scores[i]).all()
+        limit = scores[i, labels[i]]  # just in
+        for alike in (limit, np.nextafter(limit, -np.inf), np.inf, -np.inf):
+            within = score.within(probs, total, np.full(classes, alike))
+            assert (within == (scores <= alike)).all()
+        several = np.where(np.arange(classes) % 2, limit, -np.inf)
+        assert (score.within(probs, total, several) == (scores <= several)).all()
 
 
 @pytest.mark.parametrize("name", sorted(set(SCORES) - {"hinge", "margin"}))
@@ -183,8 +193,8 @@ def test_a_row_is_scored_alike_wherever_it_stands(
 def test_ranked_scores_never_fall_from_rank_to_rank(name: str, seed: int, sharpness: float) -> None:
     """On this rests that a set with one limit is a few of the likeliest classes."""
     rng = np.random.default_rng(seed)
-    probs = -np.sort(-softmax(sharpness * rng.normal(size=(5, 50))), axis=1)
-    assert (np.diff(SCORES[name].of_classes(probs), axis=1) >= 0).all()
+    probs = -np.sort(-softmax(sharpness * rng.normal(size=(5, 200))), axis=1)
+    assert (np.diff(SCORES[name].of_classes(probs, totals(probs)), axis=1) >= 0).all()
 
 
 def test_pip_does_not_penalise_the_top_class() -> None:
@@ -207,7 +217,7 @@ def test_scores_do_not_change_their_argument() -> None:
     probs = np.array([[0.2, 0.5, 0.3]])
     for score in (*SCORES.values(), APS(draw=1), RAPS(draw=1), SAPS(draw=1)):
         score(probs)
-        score.within(probs, np.array([-0.1, -0.1, -0.1]))
+        score.within(probs, totals(probs), np.array([-0.1, -0.1, -0.1]))
     assert probs.tolist() == [[0.2, 0.5, 0.3]]
 
 

@@ -111,6 +111,7 @@ def test_ten_tasks_of_fifty_classes_work_in_bounded_memory() -> None:
     [
         (lambda: marginalise(np.ones((2, 23)), CLASSES), r"joint of shape \(2, 23\) .* \(n, 24\)"),
         (lambda: project(np.ones(24), CLASSES), r"joint of shape \(24,\)"),
+        (lambda: likeliest({"a": np.full((1, 2), np.nan)}, 1), r"probs\['a'\] .* finite"),
         (lambda: multiply({}), "probs must hold at least one task"),
         (lambda: joint_labels({"a": np.array([3])}, {"a": 3}), r"labels\['a'\] .* 0\.\.2"),
         (lambda: joint_labels({"a": np.array([0])}, {"b": 3}), "labels must hold the tasks"),
