@@ -22,14 +22,18 @@ PROCESSORS = 2
 INPUTS = ("probs", "labels", "new", "truth")
 
 _WARM_UP = 100
+#: The first run also waits for the system to find the memory, which on a virtual machine can take
+#: longer than the work.
+_RUNS = 2
 
 
 def main(folder: Path, library: str, score: str, alpha: float) -> dict[str, float | None]:
     """Time calibration and the sets of all test pictures, and measure the memory they take.
 
     Returns:
-        ``seconds``; ``peak``, in bytes over what the loaded inputs and the imported library take
-        (None where the system does not tell); ``coverage`` and mean ``size`` of the sets.
+        ``seconds``, the least of ``_RUNS``; ``peak``, in bytes over what the loaded inputs and the
+        imported library take (None where the system does not tell); ``coverage`` and mean ``size``
+        of the sets.
     """
     _keep_to_processors()
     probs, labels, new, truth = (np.load(folder / f"{name}.npy") for name in INPUTS)
@@ -38,16 +42,16 @@ def main(folder: Path, library: str, score: str, alpha: float) -> dict[str, floa
     new, truth = new[:rows], truth[:rows]
     chosen.answer(score, probs[:_WARM_UP], labels[:_WARM_UP], new[:_WARM_UP], alpha)
 
+    def run() -> tuple[float, float, float]:
+        started = time.perf_counter()
+        sets = chosen.answer(score, probs, labels, new, alpha)
+        seconds = time.perf_counter() - started
+        return seconds, float(sets[np.arange(rows), truth].mean()), float(sets.sum(axis=1).mean())
+
     before = _forget_peak()
-    started = time.perf_counter()
-    sets = chosen.answer(score, probs, labels, new, alpha)
-    seconds = time.perf_counter() - started
-    return {
-        "seconds": seconds,
-        "peak": None if before is None else _memory("VmHWM") - before,
-        "coverage": float(sets[np.arange(rows), truth].mean()),
-        "size": float(sets.sum(axis=1).mean()),
-    }
+    seconds, coverage, size = min(run() for _ in range(_RUNS))
+    peak = None if before is None else _memory("VmHWM") - before
+    return {"seconds": seconds, "peak": peak, "coverage": coverage, "size": size}
 
 
 def _keep_to_processors() -> None:

@@ -56,7 +56,7 @@ def bench_conformal(seed: int, size: Size | None = None) -> None:
         _write_problem(folder, size, np.random.default_rng(seed))
         runs = _measure(folder)
     console.print(_table(runs, size))
-    say(f"The best of {_ROUNDS} runs, each in a process of its own, the libraries in turn.")
+    say(f"The best of {_ROUNDS} processes, the libraries in turn.")
     say(machine)
     for library in LIBRARIES.values():
         if library.installed and library.share < 1:
