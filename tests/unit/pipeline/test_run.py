@@ -358,7 +358,7 @@ def test_experiments_cover_the_whole_matrix(workplace: Path, run: Run) -> None:
 
     page = (folder / "matrix.html").read_text()
     assert page.count("<tr") == 3 * methods + 3 * 2 + 1 + 4  # methods, headings, the law's table
-    assert page.count("<svg") == 3 and page.count('class="own"') == 3
+    assert page.count("<svg") == 4 and page.count('class="own"') == 3
     assert page.count('class="best"') >= 3 and "src=" not in page and "<script" not in page
 
 
