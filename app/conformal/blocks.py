@@ -6,30 +6,39 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-#: Numbers in a block. Smaller ones spend their time in Python, larger ones on the way to memory.
-_BLOCK = 1 << 16
+#: Numbers in a block: with fewer, threads wait on each other; with more, it leaves the cache.
+_BLOCK = 1 << 18
+
+#: What is done with the rows of a block.
+Work = Callable[[slice], None]
 
 
-def by_blocks(work: Callable[[slice], None], rows: int, columns: int) -> None:
-    """Call ``work`` for slices that together make all rows; what it raises is raised here.
+def by_blocks(worker: Callable[[int], Work], rows: int, columns: int) -> None:
+    """Work on slices that together make all rows; what a worker raises is raised here.
 
-    Slices are worked on at the same time (NumPy lets go of the interpreter lock), so ``work`` must
-    write to its own rows alone. A row's result may not depend on the rows beside it.
+    Several slices are worked on at the same time (NumPy lets go of the interpreter lock), so work
+    must write to its own rows alone. A row's result may not depend on the rows beside it.
+
+    Args:
+        worker: called for each thread, with the most rows that a slice has, so that a thread can
+            keep its memory from slice to slice: threads that ask for new wait on each other.
+        rows, columns: how much there is of it.
     """
-    step = max(1, _BLOCK // max(1, columns))
-    slices = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
-    workers = min(_processors(), len(slices))
+    most = max(1, min(rows, _BLOCK // max(1, columns)))
+    slices = [slice(start, min(start + most, rows)) for start in range(0, rows, most)]
+    threads = min(_processors(), len(slices))
 
-    def share(worker: int) -> None:
-        for block in slices[worker::workers]:
+    def share(thread: int) -> None:
+        work = worker(most)
+        for block in slices[thread::threads]:
             work(block)
 
-    if workers <= 1:
-        for block in slices:
-            work(block)
+    if threads <= 1:
+        for thread in range(threads):
+            share(thread)
         return
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(share, range(workers)):
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(share, range(threads)):
             pass
 
 

@@ -144,7 +144,7 @@ class Calibration:
         sets = np.empty(probs.shape, bool)
 
         def work(rows: slice, block: Probs, total: Floats) -> None:
-            sets[rows] = self.score.within(block, total, limits)
+            self.score.within(block, total, limits, out=sets[rows])
 
         by_checked_rows(work, probs, name_of(task, probs))
         return sets

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app.conformal.blocks import by_blocks
+from app.conformal.blocks import Work, by_blocks
 
 #: How far a row of probabilities may be from 1 in total (float32 over a thousand classes).
 _ROW_TOLERANCE = 1e-3
@@ -82,20 +82,27 @@ def by_checked_rows(
         ValueError: a NaN, an infinite or a negative number, or a row that does not sum to 1.
     """
 
-    def check(rows: slice) -> None:
-        block = probs[rows]
-        # Contiguous rows of float64 are summed alike wherever they stand.
-        total = np.ascontiguousarray(block, dtype=np.float64).sum(axis=1, keepdims=True)
-        # A NaN or an infinite number anywhere comes out of its row's sum.
-        if not np.isfinite(total).all() or block.min() < 0:
-            raise ValueError(f"{name} must hold finite numbers of at least 0")
-        off = np.abs(total - 1)
-        if (off > _ROW_TOLERANCE).any():
-            raise ValueError(f"{name} must have rows that sum to 1")
-        total[off < _ROUNDING] = 1
-        work(rows, block, total)
+    def worker(most: int) -> Work:
+        wide = np.empty((most, probs.shape[1]))
 
-    by_blocks(check, *probs.shape)
+        def check(rows: slice) -> None:
+            block = probs[rows]
+            # Contiguous rows of float64 are summed alike wherever they stand.
+            exact = wide[: len(block)]
+            np.copyto(exact, block)
+            total = exact.sum(axis=1, keepdims=True)
+            # A NaN or an infinite number anywhere comes out of its row's sum.
+            if not np.isfinite(total).all() or block.min() < 0:
+                raise ValueError(f"{name} must hold finite numbers of at least 0")
+            off = np.abs(total - 1)
+            if (off > _ROW_TOLERANCE).any():
+                raise ValueError(f"{name} must have rows that sum to 1")
+            total[off < _ROUNDING] = 1
+            work(rows, block, total)
+
+        return check
+
+    by_blocks(worker, *probs.shape)
 
 
 def as_labels(

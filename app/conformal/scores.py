@@ -72,9 +72,9 @@ class Score(ABC):
         """Score - ceiling of each picture's class ``labels`` (n,), (n,)."""
         return self.of_classes(probs, total)[np.arange(len(probs)), labels]
 
-    def within(self, probs: Probs, total: Floats, limits: Floats) -> Bools:
-        """Whether each class's score - ceiling is at most its limit (C,), (n, C)."""
-        return self.of_classes(probs, total) <= limits
+    def within(self, probs: Probs, total: Floats, limits: Floats, out: Bools) -> None:
+        """Write into ``out`` (n, C): is each class's score - ceiling at most its limit (C,)?"""
+        np.less_equal(self.of_classes(probs, total), limits, out=out)
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,16 @@ class Hinge(Score):
     def of_classes(self, probs: Probs, total: Floats) -> Floats:
         return -(probs / total)
 
-    def within(self, probs: Probs, total: Floats, limits: Floats) -> Bools:
+    def within(self, probs: Probs, total: Floats, limits: Floats, out: Bools) -> None:
         alike = (limits == limits[0]).all() and np.isfinite(limits[0])
         if not alike or (probs.dtype == np.float64 and (total != 1).any()):
-            return super().within(probs, total, limits)
+            super().within(probs, total, limits, out)
+            return
         # Rows are compared as they are, with the least number that is in once it is divided.
         least = (-limits[0] * total).astype(probs.dtype)
-        out = least / total < -limits[0]  # It was rounded down; the next number is in.
-        return probs >= np.where(out, np.nextafter(least, probs.dtype.type(np.inf)), least)
+        low = least / total < -limits[0]  # It was rounded down; the next number is in.
+        least[low] = np.nextafter(least[low], probs.dtype.type(np.inf))
+        np.greater_equal(probs, least, out=out)
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,10 @@ class RankedScore(Score):
         above = np.count_nonzero((probs > own) | ((probs == own) & earlier), axis=1)
         return self._first(_sorted(probs), total, above.max() + 1)[rows, above]
 
-    def within(self, probs: Probs, total: Floats, limits: Floats) -> Bools:
+    def within(self, probs: Probs, total: Floats, limits: Floats, out: Bools) -> None:
         if (limits != limits[0]).any():
-            return super().within(probs, total, limits)
+            super().within(probs, total, limits, out)
+            return
         # With one limit for all, the set is the few likeliest classes: look no further than needed.
         ranked = _sorted(probs)
         n, classes = probs.shape
@@ -160,7 +163,7 @@ class RankedScore(Score):
             growing = growing[sizes[growing] == count]
             if len(growing) == 0 or count >= classes:
                 break
-        return _likeliest(probs, ranked, sizes)
+        _likeliest(probs, ranked, sizes, out)
 
     def _first(self, ranked: Probs, total: Floats, count: int) -> Floats:
         """Score - ceiling of the ``count`` first ranks of sorted rows, (n, count)."""
@@ -277,18 +280,17 @@ def _ranking(probs: Probs) -> Ints:
     return order
 
 
-def _likeliest(probs: Probs, ranked: Probs, sizes: Ints) -> Bools:
-    """The ``sizes`` (n,) likeliest classes of each row, (n, C); ``ranked`` are the sorted rows."""
+def _likeliest(probs: Probs, ranked: Probs, sizes: Ints, out: Bools) -> None:
+    """Write the ``sizes`` (n,) likeliest classes of each row; ``ranked`` are the sorted rows."""
     rows = np.arange(len(probs))
     last = ranked[rows, np.maximum(sizes - 1, 0)]
-    members = probs >= last[:, None]
-    members[sizes == 0] = False
+    np.greater_equal(probs, last[:, None], out=out)
+    out[sizes == 0] = False
     # Where the last one in has equals that stay out, the order of classes decides.
     following = ranked[rows, np.minimum(sizes, ranked.shape[1] - 1)]
     for row in np.flatnonzero((following == last) & (sizes > 0) & (sizes < ranked.shape[1])):
-        members[row] = False
-        members[row, np.argsort(-probs[row], kind="stable")[: sizes[row]]] = True
-    return members
+        out[row] = False
+        out[row, np.argsort(-probs[row], kind="stable")[: sizes[row]]] = True
 
 
 def _mass_below(p: Floats, count: int) -> Floats:

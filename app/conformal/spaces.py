@@ -99,7 +99,7 @@ def likeliest(probs: Mapping[str, Floats], count: int) -> tuple[dict[str, Ints],
         for task, c in path.items():
             best[task][rows] = c
 
-    by_blocks(work, n, max(min(count, most) * count for most in classes.values()))
+    by_blocks(lambda _: work, n, max(min(count, most) * count for most in classes.values()))
     return best, mass
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.conformal import blocks
-from app.conformal.blocks import by_blocks
+from app.conformal.blocks import Work, by_blocks
 
 
 @given(rows=st.integers(0, 50), columns=st.integers(0, 40), size=st.integers(1, 100))
@@ -17,10 +17,14 @@ def test_every_row_once(rows: int, columns: int, size: int) -> None:
         patch.setattr(blocks, "_BLOCK", size)
         seen = np.zeros(rows, int)
 
-        def work(part: slice) -> None:
-            seen[part] += 1
+        def worker(most: int) -> Work:
+            def work(part: slice) -> None:
+                assert 0 < part.stop - part.start <= most
+                seen[part] += 1
 
-        by_blocks(work, rows, columns)
+            return work
+
+        by_blocks(worker, rows, columns)
     assert (seen == 1).all()
 
 
@@ -34,4 +38,4 @@ def test_an_error_in_one_block_is_raised(processors: int, monkeypatch: pytest.Mo
             raise ValueError("seven")
 
     with pytest.raises(ValueError, match="seven"):
-        by_blocks(work, 10, 1)
+        by_blocks(lambda _: work, 10, 1)

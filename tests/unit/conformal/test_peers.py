@@ -235,8 +235,8 @@ def test_torchcp_by_class(
     """The same thresholds and sets a class, infinite for rare classes and for one unseen.
 
     TorchCP makes alpha and thresholds tensors of torch's default type; float64 here, see below.
-    Classes whose threshold is the score of the last rank are left out: nothing lies below it, so the
-    class is in every set with us, and with TorchCP where its sum of all masses was rounded down.
+    Classes whose threshold is the score of the last rank are left out: nothing lies below it, so
+    the class is in every set with us; with TorchCP rounding decides, in its sum of all masses.
     """
     import torch
 

@@ -153,6 +153,12 @@ def test_sets_are_those_of_exact_arithmetic(
 RESOLVED_FROM = {"hinge": 0.5, "margin": 0, "pip": 2, "aps": 0, "raps": math.inf, "saps": math.inf}
 
 
+def within(score: Score, probs: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    members = np.ones(probs.shape, bool)
+    score.within(probs, totals(probs), limits, out=members)
+    return members
+
+
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @given(
@@ -181,10 +187,10 @@ def test_a_row_is_scored_alike_wherever_it_stands(
         assert (score.of_classes(probs[i : i + 1], total[i : i + 1]) == scores[i]).all()
         limit = scores[i, labels[i]]  # just in
         for alike in (limit, np.nextafter(limit, -np.inf), np.inf, -np.inf):
-            within = score.within(probs, total, np.full(classes, alike))
-            assert (within == (scores <= alike)).all()
-        several = np.where(np.arange(classes) % 2, limit, -np.inf)
-        assert (score.within(probs, total, several) == (scores <= several)).all()
+            limits = np.full(classes, alike)
+            assert (within(score, probs, limits) == (scores <= limits)).all()
+        limits = np.where(np.arange(classes) % 2, limit, -np.inf)
+        assert (within(score, probs, limits) == (scores <= limits)).all()
 
 
 @pytest.mark.parametrize("name", sorted(set(SCORES) - {"hinge", "margin"}))
@@ -217,7 +223,7 @@ def test_scores_do_not_change_their_argument() -> None:
     probs = np.array([[0.2, 0.5, 0.3]])
     for score in (*SCORES.values(), APS(draw=1), RAPS(draw=1), SAPS(draw=1)):
         score(probs)
-        score.within(probs, totals(probs), np.array([-0.1, -0.1, -0.1]))
+        within(score, probs, np.array([-0.1, -0.1, -0.1]))
     assert probs.tolist() == [[0.2, 0.5, 0.3]]
 
 
