@@ -296,8 +296,8 @@ def _likeliest(probs: Probs, ranked: Probs, sizes: Ints, out: Bools) -> None:
 def _mass_below(p: Floats, count: int) -> Floats:
     """The mass ranked below each of the ``count`` first ranks of sorted rows (n, C), (n, count).
 
-    Small numbers are added first, so that nothing is lost; chunk by chunk,
-    so that the first ranks have the same numbers to the bit however many are asked for.
+    Small numbers are added first, so that nothing is lost; chunk by chunk, so that the first ranks
+    have the same numbers to the bit however many are asked for.
     """
     classes = p.shape[1]
     starts = np.arange(0, classes, _CHUNK)
