@@ -321,7 +321,8 @@ def _uniform(p: Floats, draw: int) -> Floats:
     As a function of the picture alone it leaves calibration and new pictures exchangeable.
     """
     key = np.random.default_rng(draw).integers(2**64, size=p.shape[1] + 1, dtype=np.uint64)
-    bits = np.ascontiguousarray(p).view(np.uint64)
+    # Plus 0, for -0.0 is 0 to every comparison and yet has other bits.
+    bits = np.ascontiguousarray(p + 0.0).view(np.uint64)
     mixed = ((bits ^ (bits >> np.uint64(32))) * (key[1:] | np.uint64(1))).sum(axis=1) + key[0]
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)

@@ -270,6 +270,21 @@ def test_the_share_is_uniform_and_the_pictures_own() -> None:
     assert abs(np.corrcoef(shares, other)[0, 1]) < 0.03  # four deviations of independent draws
 
 
+@pytest.mark.parametrize("score", [APS(draw=1), RAPS(draw=1), SAPS(draw=1)], ids=str)
+def test_a_zero_of_either_sign_has_the_same_share(score: Score) -> None:
+    """Sorting takes 0 and -0 for equals, and is free to leave them in any order."""
+    probs = np.zeros((40, 65))
+    probs[:, 64] = 1
+    negative = (probs == 0) & (np.random.default_rng(0).random(probs.shape) < 0.5)
+    signed = np.where(negative, -0.0, probs)
+    total, limits = totals(probs), np.full(65, -0.3)
+    assert (score.of_classes(signed, total) == score.of_classes(probs, total)).all()
+    assert (within(score, signed, limits) == within(score, probs, limits)).all()
+    labels = np.arange(40)
+    true = score.of_classes(probs, total)[np.arange(40), labels]
+    assert (score.of_truth(signed, total, labels) == true).all()
+
+
 def test_asked_twice_and_after_loading_a_randomised_score_says_the_same(tmp_path) -> None:
     rng = np.random.default_rng(3)
     probs, labels = {"t": softmax(rng.normal(size=(200, 6)))}, {"t": rng.integers(0, 6, 200)}
