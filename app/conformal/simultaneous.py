@@ -3,8 +3,9 @@
 The tasks' scores live on different scales. A first half of the calibration pictures puts each on
 the scale of ranks (a Calibration's p-values); a picture's worst task then has a score of its own,
 1 - min over tasks of p, and the second half calibrates that one number as usual. Since it looks at
-how tasks fail together, it is tighter than ``bonferroni``, which gives each task alpha / tasks; but
-that needs no picture labelled for every task, and spends no half on a scale.
+how tasks fail together, it is tighter than ``bonferroni``, which gives each task alpha / tasks. But
+that needs no picture labelled for every task, and spends no half on a scale: with few pictures, or
+tasks that fail apart, its sets may be the smaller ones.
 """
 
 from __future__ import annotations
