@@ -19,6 +19,9 @@ from PIL import Image
 
 from app.bundle import open_bundle
 from app.conformal import SCORES, TAXONOMIES
+from app.pipeline.pictures import find_pictures
+from app.pipeline.train import train
+from app.settings import Settings, load_settings
 from tests.unit.pipeline.conftest import ROOT, Run, run_in
 
 METRICS = {
@@ -128,6 +131,32 @@ def test_a_second_run_computes_no_feature_again(workplace: Path, run: Run) -> No
     again = open_bundle(others[0])["files"]
     stable = [f for f in first if f not in ("metrics.json", "report.html")]
     assert {f: first[f] for f in stable} == {f: again[f] for f in stable}  # the same seed
+
+
+def test_fitting_sees_neither_calibration_nor_test_pictures(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temperatures come from it: fitted on calibration pictures, they would break the promise."""
+    seen = []
+
+    def fit(training: Any, validation: Any, *_: Any) -> None:
+        seen.extend([training, validation])
+        raise SystemExit(0)
+
+    for name in {field.upper() for field in Settings.model_fields} & set(os.environ):
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr("app.vision.fitting.fit_heads", fit)
+    settings = load_settings(backbone="tf_efficientnet_lite0", save_as="never")
+    with pytest.raises(SystemExit):
+        train(settings)
+    everything = find_pictures(settings)
+    for (features, labels), split in zip(seen, ("train", "valid"), strict=True):
+        own = everything.labels(everything.rows(split))
+        assert len(features) == open_bundle(bundle(workplace))["splits"][split]
+        assert {task: y.tolist() for task, y in labels.items()} == {
+            task: y.tolist() for task, y in own.items()
+        }
 
 
 def test_predict_prints_a_json_object_a_picture(workplace: Path, run: Run) -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from app.conformal.spaces import JOINT
+from app.conformal.spaces import JOINT, joint_labels
+from app.conformal.temperature import fit_temperature
 from app.vision.fitting import Head, checkpoints_of, fit_heads
 from app.vision.heads import Heads, joint_is_feasible
 
@@ -107,3 +108,13 @@ def test_joint_loss_sums_over_the_unknown() -> None:
 def test_no_joint_head_for_too_many_combinations() -> None:
     assert joint_is_feasible({"a": 40, "b": 50})
     assert not joint_is_feasible({"a": 41, "b": 50})
+
+
+@pytest.mark.parametrize("kind", ["taskwise", "joint"])
+def test_temperatures_are_those_of_the_validation_pictures(heads: Heads, kind: str) -> None:
+    for seed, same in ((2, True), (3, False)):  # the ones given as validation, and others
+        features, labels = draw(200, seed)
+        truths = {JOINT: joint_labels(labels, CLASSES)} if kind == JOINT else labels
+        for name, logits in heads.logits(features, kind).items():
+            fitted = fit_temperature(logits, truths[name])
+            assert (fitted == heads.temperatures[kind][name]) == same
