@@ -13,6 +13,7 @@ matplotlib.use("svg")  # No screen is needed, and none is looked for.
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from app.conformal.law import CoverageLaw
@@ -64,7 +65,7 @@ def set_sizes(sizes: Mapping[str, NDArray[np.int64]]) -> str:
             places = np.arange(largest + 1) + (i - (len(sizes) - 1) / 2) * width
             axes.bar(places, share, width, color=_COLOURS[i % len(_COLOURS)], label=name)
         axes.set(xlabel="classes in the set", ylabel="share of pictures", title="Set sizes")
-        axes.set_xticks(range(largest + 1))
+        axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
         axes.legend(frameon=False)
         return _svg(figure)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 
 from app.conformal.metrics import Rates
 from app.conformal.reliability import reliability_curve
-from app.report.plots import class_coverage, reliability_diagram
+from app.report.plots import class_coverage, reliability_diagram, set_sizes
 from tests.unit.conformal.draws import problem
 
 
@@ -33,3 +34,11 @@ def test_a_bin_without_pictures_is_left_out() -> None:
     [drawn] = intervals(reliability_diagram("t", curve))
     assert len(drawn) == some
     assert reliability_diagram("t", curve) == reliability_diagram("t", curve)
+
+
+@pytest.mark.parametrize("largest", [1, 4, 100, 1000])
+def test_sizes_are_whole_and_no_more_of_them_are_written_than_can_be_read(largest: int) -> None:
+    svg = set_sizes({"t": np.array([1, 1, largest])})
+    ticks = re.findall(r'<g id="xtick_\d+">\s*<g id="line2d_\d+">.*?<!-- (.*?) -->', svg, re.DOTALL)
+    assert 2 <= len(ticks) <= 13
+    assert all(tick.isdigit() for tick in ticks)
