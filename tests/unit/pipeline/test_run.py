@@ -20,8 +20,7 @@ from PIL import Image
 from app.bundle import open_bundle
 from app.conformal import SCORES, TAXONOMIES
 from app.pipeline.pictures import find_pictures
-from app.pipeline.train import train
-from app.settings import Settings, load_settings
+from app.settings import load_settings
 from tests.unit.pipeline.conftest import ROOT, Run, run_in
 
 METRICS = {
@@ -131,32 +130,6 @@ def test_a_second_run_computes_no_feature_again(workplace: Path, run: Run) -> No
     again = open_bundle(others[0])["files"]
     stable = [f for f in first if f not in ("metrics.json", "report.html")]
     assert {f: first[f] for f in stable} == {f: again[f] for f in stable}  # the same seed
-
-
-def test_fitting_sees_neither_calibration_nor_test_pictures(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Temperatures come from it: fitted on calibration pictures, they would break the promise."""
-    seen = []
-
-    def fit(training: Any, validation: Any, *_: Any) -> None:
-        seen.extend([training, validation])
-        raise SystemExit(0)
-
-    for name in {field.upper() for field in Settings.model_fields} & set(os.environ):
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(workplace)
-    monkeypatch.setattr("app.vision.fitting.fit_heads", fit)
-    settings = load_settings(backbone="tf_efficientnet_lite0", save_as="never")
-    with pytest.raises(SystemExit):
-        train(settings)
-    everything = find_pictures(settings)
-    for (features, labels), split in zip(seen, ("train", "valid"), strict=True):
-        own = everything.labels(everything.rows(split))
-        assert len(features) == open_bundle(bundle(workplace))["splits"][split]
-        assert {task: y.tolist() for task, y in labels.items()} == {
-            task: y.tolist() for task, y in own.items()
-        }
 
 
 def test_predict_prints_a_json_object_a_picture(workplace: Path, run: Run) -> None:
@@ -401,6 +374,39 @@ def test_pictures_that_trained_the_bundle_calibrate_nothing(workplace: Path, run
     for command in ("calibrate", "evaluate"):
         sentence = refused(run(command, "--data", "exchanged"))
         assert "were used to train the bundle" in sentence
+
+
+def test_labels_of_calibration_and_test_change_nothing_that_is_fitted(
+    workplace: Path, run: Run
+) -> None:
+    """Neither weights nor temperatures: the bundle of pictures whose other labels are shuffled."""
+    facts = open_bundle(bundle(workplace))
+    settings = load_settings(data_dir=workplace / "data", layout="csv", seed=facts["seed"])
+    found = find_pictures(settings)
+    shutil.copytree(workplace / "data", workplace / "shuffled")
+    table = pd.DataFrame(
+        {
+            task: np.array(names)[found.manifest.labels[task]]
+            for task, names in facts["tasks"].items()
+        }
+    )
+    held_out = found.rows("calib", "test")
+    assert len(held_out) == facts["splits"]["calib"] + facts["splits"]["test"]
+    table.iloc[held_out] = table.iloc[np.random.default_rng(0).permutation(held_out)]
+    table.insert(0, "image", found.manifest.images)
+    table["split"] = found.split
+    table.to_csv(workplace / "shuffled" / "labels.csv", index=False)
+
+    done = run(
+        *("train", "--data", "shuffled", "--models", "of-shuffled"),
+        BACKBONE="tf_efficientnet_lite0",
+    )
+    assert done.returncode == 0, done.stderr
+    again = open_bundle(workplace / "of-shuffled" / "latest")
+    assert again["temperatures"] == facts["temperatures"]
+    assert again["files"]["heads.safetensors"] == facts["files"]["heads.safetensors"]
+    calibration = "calibration/hinge-task/calibration.npz"
+    assert again["files"][calibration] != facts["files"][calibration]
 
 
 def test_other_pictures_may_lack_some_classes(workplace: Path, run: Run) -> None:
