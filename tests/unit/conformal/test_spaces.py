@@ -77,6 +77,13 @@ def test_likeliest_asks_for_at_least_one() -> None:
         likeliest({"a": np.ones((1, 1))}, 0)
 
 
+def test_marginals_of_many_combinations_sum_to_one() -> None:
+    """Half a million float32 added one to another would be off by a hundredth."""
+    joint = np.full((1, 1_000_000), 1e-6, np.float32)
+    for task, p in marginalise(joint, {"many": 500_000, "few": 2}).items():
+        assert p.sum() == pytest.approx(1, abs=1e-6), task
+
+
 def test_ten_tasks_of_fifty_classes_work_in_bounded_memory() -> None:
     """1e17 combinations: the likeliest and the sets that hold all truths come from the factors."""
     classes = {f"task {i}": 50 for i in range(10)}
