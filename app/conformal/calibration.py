@@ -17,7 +17,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app.conformal.checks import as_alpha, as_labels, as_probs, by_checked_rows, name_of
+from app.conformal.checks import (
+    as_alpha,
+    as_labels,
+    as_probs,
+    by_checked_rows,
+    check_whole,
+    name_of,
+)
 from app.conformal.scores import SCORES, Probs, Score
 from app.conformal.taxonomies import TAXONOMIES
 
@@ -44,11 +51,12 @@ def calibrate(
         ValueError: an argument of another shape, type or range; it names the argument.
     """
     if not isinstance(score, Score):
-        if score not in SCORES:
+        if not isinstance(score, str) or score not in SCORES:
             raise ValueError(f"score must be one of {', '.join(SCORES)}, not {score!r}")
         score = SCORES[score]
-    if taxonomy not in TAXONOMIES:
+    if not isinstance(taxonomy, str) or taxonomy not in TAXONOMIES:
         raise ValueError(f"taxonomy must be one of {', '.join(TAXONOMIES)}, not {taxonomy!r}")
+    check_whole(seed, "seed")
     checked = as_probs(probs)
     classes = {task: p.shape[1] for task, p in checked.items()}
     truths = as_labels(labels, classes, n=len(next(iter(checked.values()))))
@@ -178,7 +186,8 @@ class Calibration:
         with open(path, "wb") as file:
             np.savez(
                 file,
-                facts=np.frombuffer(json.dumps(facts).encode(), np.uint8),
+                # A score's parameters may be NumPy's numbers, which JSON knows not.
+                facts=np.frombuffer(json.dumps(facts, default=np.generic.item).encode(), np.uint8),
                 scores=np.concatenate(self.scores),
                 sizes=np.array([len(scores) for scores in self.scores]),
                 **arrays,  # type: ignore[arg-type]

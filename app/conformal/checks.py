@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,12 @@ def as_probs(
     if not probs:
         raise ValueError("probs must hold at least one task")
     if classes is not None and set(probs) != set(classes):
-        raise ValueError(f"probs must hold the tasks {sorted(classes)}, not {sorted(probs)}")
+        raise ValueError(f"probs must hold the tasks {list(classes)}, not {list(probs)}")
     checked = {}
     for task, values in probs.items():
-        array = _as_array(values, f"probs[{task!r}]")
-        if array.dtype not in _FLOATS:
-            array = array.astype(np.float64)
-        name = name_of(task, array)
-        if array.ndim != 2 or array.shape[1] == 0:
-            raise ValueError(f"{name} must have shape (n, classes)")
+        array = as_probs_of_task(values, f"probs[{task!r}]")
         if classes is not None and array.shape[1] != classes[task]:
-            raise ValueError(f"{name} must have {classes[task]} columns")
+            raise ValueError(f"{name_of(task, array)} must have {classes[task]} columns")
         checked[task] = array
     if len({len(array) for array in checked.values()}) > 1:
         shapes = {task: array.shape for task, array in checked.items()}
@@ -52,13 +48,32 @@ def as_probs(
     return checked
 
 
-def _as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+def as_probs_of_task(values: ArrayLike, name: str) -> NDArray[np.floating]:
+    """Probabilities (n, C) of one task, of the float type that they have.
+
+    Raises:
+        ValueError: another shape than (n, C).
+    """
+    array = as_array(values, name)
+    if array.dtype not in _FLOATS:
+        array = array.astype(np.float64)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"{name} of shape {array.shape} must have shape (n, classes)")
+    return array
+
+
+def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Real numbers or truth values of any shape.
+
+    Raises:
+        ValueError: rows of different length, or anything but real numbers.
+    """
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{name} must have rows of one length") from error
-    if not np.issubdtype(array.dtype, np.number) and array.dtype != bool:
-        raise ValueError(f"{name} of shape {array.shape} must hold numbers, not {array.dtype}")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} of shape {array.shape} must hold real numbers, not {array.dtype}")
     return array
 
 
@@ -90,7 +105,8 @@ def by_checked_rows(
             # Contiguous rows of float64 are summed alike wherever they stand.
             exact = wide[: len(block)]
             np.copyto(exact, block)
-            total = exact.sum(axis=1, keepdims=True)
+            with np.errstate(invalid="ignore", over="ignore"):
+                total = exact.sum(axis=1, keepdims=True)
             # A NaN or an infinite number anywhere comes out of its row's sum.
             if not np.isfinite(total).all() or block.min() < 0:
                 raise ValueError(f"{name} must hold finite numbers of at least 0")
@@ -106,9 +122,11 @@ def by_checked_rows(
 
 
 def as_labels(
-    labels: Mapping[str, ArrayLike], classes: Mapping[str, int], n: int
+    labels: Mapping[str, ArrayLike], classes: Mapping[str, int], n: int | None = None
 ) -> dict[str, NDArray[np.int64]]:
     """Labels of every task as int64 (n,), -1 where unknown, checked.
+
+    Without ``n`` there are as many as the first task has.
 
     Raises:
         ValueError: other tasks, another length, not whole numbers, or a class out of range.
@@ -118,19 +136,28 @@ def as_labels(
             f"labels must map each task to its array, not be a {type(labels).__name__}"
         )
     if set(labels) != set(classes):
-        raise ValueError(f"labels must hold the tasks {sorted(classes)}, not {sorted(labels)}")
-    checked = {}
+        raise ValueError(f"labels must hold the tasks {list(classes)}, not {list(labels)}")
+    checked: dict[str, NDArray[np.int64]] = {}
     for task, count in classes.items():
-        array = _as_array(labels[task], f"labels[{task!r}]")
-        name = f"labels[{task!r}] of shape {array.shape}"
-        if array.shape != (n,):
-            raise ValueError(f"{name} must have shape ({n},)")
-        if n and not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(f"{name} must hold whole numbers, not {array.dtype}")
-        if n and not (array.min() >= -1 and array.max() < count):
-            raise ValueError(f"{name} must lie in 0..{count - 1}, or be -1 where unknown")
-        checked[task] = array.astype(np.int64)
+        checked[task] = as_labels_of_task(labels[task], f"labels[{task!r}]", count, n)
+        n = len(checked[task])
     return checked
+
+
+def as_labels_of_task(
+    labels: ArrayLike, name: str, classes: int, n: int | None
+) -> NDArray[np.int64]:
+    """Labels of one task as int64 (n,), -1 where unknown, checked as in ``as_labels``."""
+    array = as_array(labels, name)
+    name = f"{name} of shape {array.shape}"
+    n = array.size if n is None else n
+    if array.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},)")
+    if n and array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must hold whole numbers, not {array.dtype}")
+    if n and not (array.min() >= -1 and array.max() < classes):
+        raise ValueError(f"{name} must lie in 0..{classes - 1}, or be -1 where unknown")
+    return array.astype(np.int64)
 
 
 def as_rows(values: ArrayLike, name: str, columns: int | None = None) -> NDArray[Any]:
@@ -139,7 +166,7 @@ def as_rows(values: ArrayLike, name: str, columns: int | None = None) -> NDArray
     Raises:
         ValueError: another shape, or a number that is not finite.
     """
-    array = _as_array(values, name)
+    array = as_array(values, name)
     name = f"{name} of shape {array.shape}"
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(f"{name} must have a row a picture")
@@ -150,14 +177,35 @@ def as_rows(values: ArrayLike, name: str, columns: int | None = None) -> NDArray
     return array
 
 
+def check_probs(probs: Mapping[str, NDArray[np.floating]]) -> None:
+    """Read the rows of every task, for work that needs no sums.
+
+    Raises:
+        ValueError: as ``by_checked_rows``.
+    """
+    for task, p in probs.items():
+        by_checked_rows(lambda rows, block, total: None, p, name_of(task, p))
+
+
 def as_alpha(alpha: float | Fraction) -> Fraction:
     """The error rate as the decimal number that was meant.
 
     ``Fraction(str(0.1))`` is 1/10 where the float 0.1 is a little more.
 
     Raises:
-        ValueError: alpha is not strictly between 0 and 1.
+        ValueError: alpha is not a number strictly between 0 and 1.
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie strictly between 0 and 1, not {alpha}")
+    check_rate(alpha, "alpha")
     return Fraction(str(alpha))
+
+
+def check_rate(rate: float | Fraction, name: str) -> None:
+    """Raises a ValueError where ``rate`` is not a number strictly between 0 and 1."""
+    if not (isinstance(rate, Real) and 0 < rate < 1):
+        raise ValueError(f"{name} must be a number strictly between 0 and 1, not {rate!r}")
+
+
+def check_whole(number: int, name: str, least: int = 0) -> None:
+    """Raises a ValueError where ``number`` is not a whole number of at least ``least``."""
+    if not (isinstance(number, Integral) and number >= least):
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {number!r}")

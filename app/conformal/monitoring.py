@@ -12,10 +12,13 @@ import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import betaln
+from scipy.special import betaln, xlog1py, xlogy
+
+from app.conformal.checks import check_rate, check_whole
 
 
 @dataclass
@@ -28,6 +31,10 @@ class Coverage:
 
     covered: int = 0
     n: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.covered <= self.n:
+            raise ValueError(f"covered must lie in 0..{self.n}, the number of sets: {self.covered}")
 
     def update(self, covered: bool) -> None:
         """Count one more set."""
@@ -44,7 +51,8 @@ class Coverage:
         Raises:
             ValueError: ``delta`` is not strictly between 0 and 1.
         """
-        limit = -math.log(_as_delta(delta))
+        check_rate(delta, "delta")
+        limit = -math.log(delta)
         missed = self.n - self.covered
 
         def excess(rate: float) -> float:
@@ -58,12 +66,18 @@ class Coverage:
         return float(low), float(high)
 
     def log_evidence(self, rate: float) -> float:
-        """The logarithm of the evidence against ``rate``: a martingale where it is the rate."""
+        """The logarithm of the evidence against ``rate``: a martingale where it is the rate.
+
+        Infinite where what was seen cannot be: a miss at rate 1, or a covered answer at rate 0.
+
+        Raises:
+            ValueError: ``rate`` is not within 0 and 1.
+        """
+        if not (isinstance(rate, Real) and 0 <= rate <= 1):
+            raise ValueError(f"rate must be a number from 0 to 1, not {rate!r}")
         missed = self.n - self.covered
         mixed = betaln(0.5 + self.covered, 0.5 + missed) - betaln(0.5, 0.5)
-        likelihood = self.covered * math.log(rate) if self.covered else 0.0
-        likelihood += missed * math.log1p(-rate) if missed else 0.0
-        return float(mixed - likelihood)
+        return float(mixed - xlogy(self.covered, rate) - xlog1py(missed, -rate))
 
 
 _TINY = 1e-12
@@ -90,8 +104,9 @@ class ExchangeabilityTest:
         """Begin after the scores of calibration, of true classes; ``seed`` breaks ties.
 
         Raises:
-            ValueError: a score is NaN.
+            ValueError: a score is no number, or ``seed`` is not a whole number of at least 0.
         """
+        check_whole(seed, "seed")
         self._scores = sorted(_as_score(score) for score in calibration)
         self._random = np.random.default_rng(seed)
         # The three gamblers' shares of the capital, and the logarithm of all of it.
@@ -104,7 +119,7 @@ class ExchangeabilityTest:
         """Take in the score of a true class; returns its p-value, small for a strange one.
 
         Raises:
-            ValueError: the score is NaN.
+            ValueError: the score is no number.
         """
         score = _as_score(score)
         first, last = bisect_left(self._scores, score), bisect_right(self._scores, score)
@@ -128,16 +143,11 @@ class ExchangeabilityTest:
         Raises:
             ValueError: ``delta`` is not strictly between 0 and 1.
         """
-        return self.log_peak >= -math.log(_as_delta(delta))
-
-
-def _as_delta(delta: float) -> float:
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must lie strictly between 0 and 1, not {delta}")
-    return delta
+        check_rate(delta, "delta")
+        return self.log_peak >= -math.log(delta)
 
 
 def _as_score(score: float) -> float:
-    if math.isnan(score):
-        raise ValueError("a score must be a number, not NaN")
+    if not isinstance(score, Real) or math.isnan(score):
+        raise ValueError(f"a score must be a number, not {score!r}")
     return float(score)

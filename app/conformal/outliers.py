@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.conformal.calibration import p_values
-from app.conformal.checks import as_rows
+from app.conformal.checks import as_rows, check_whole
 
 #: More training pictures than this make answers slower and hardly better.
 _MOST_REFERENCES = 4000
@@ -37,6 +37,7 @@ class Outliers:
         Raises:
             ValueError: an argument of another shape, without a row, or not finite.
         """
+        check_whole(seed, "seed")
         training = as_rows(training, "training")
         if len(training) == 0:
             raise ValueError(f"training of shape {training.shape} must hold at least one picture")

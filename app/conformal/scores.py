@@ -21,12 +21,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app.conformal.checks import as_probs, by_checked_rows
+from app.conformal.checks import as_probs_of_task, by_checked_rows, check_whole
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -55,7 +56,7 @@ class Score(ABC):
         Raises:
             ValueError: ``probs`` has another shape, or rows that are no probabilities.
         """
-        checked = as_probs({self.name: probs})[self.name]
+        checked = as_probs_of_task(probs, "probs")
         scores = np.empty(checked.shape)
 
         def work(rows: slice, block: Probs, total: Floats) -> None:
@@ -205,6 +206,9 @@ class APS(RankedScore):
     name = "aps"
     draw: int | None = None
 
+    def __post_init__(self) -> None:
+        _check_draw(self.draw)
+
     def by_rank(self, p: Floats, below: Floats, u: Floats | float) -> Floats:
         return -below - (1 - u) * p
 
@@ -226,8 +230,8 @@ class RAPS(RankedScore):
 
     def __post_init__(self) -> None:
         _check_weight(self.weight)
-        if self.k_reg < 0:
-            raise ValueError(f"k_reg must be at least 0, not {self.k_reg}")
+        check_whole(self.k_reg, "k_reg")
+        _check_draw(self.draw)
 
     def by_rank(self, p: Floats, below: Floats, u: Floats | float) -> Floats:
         ranks = np.arange(1, p.shape[1] + 1)
@@ -251,6 +255,7 @@ class SAPS(RankedScore):
 
     def __post_init__(self) -> None:
         _check_weight(self.weight)
+        _check_draw(self.draw)
 
     def by_rank(self, p: Floats, below: Floats, u: Floats | float) -> Floats:
         scores = self.weight * (np.arange(p.shape[1]) - (1 - u)) - below[:, :1]
@@ -259,8 +264,13 @@ class SAPS(RankedScore):
 
 
 def _check_weight(weight: float) -> None:
-    if not 0 <= weight < np.inf:
-        raise ValueError(f"weight must be a number of at least 0, not {weight}")
+    if not (isinstance(weight, Real) and 0 <= weight < np.inf):
+        raise ValueError(f"weight must be a number of at least 0, not {weight!r}")
+
+
+def _check_draw(draw: int | None) -> None:
+    if draw is not None:
+        check_whole(draw, "draw")
 
 
 def _sorted(probs: Probs) -> Probs:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.conformal.calibration import Calibration, calibrate, p_values, threshold
-from app.conformal.checks import as_alpha, as_labels, as_probs
+from app.conformal.checks import as_alpha, as_labels, as_probs, check_whole
 from app.conformal.scores import Score
 
 Floats = NDArray[np.float64]
@@ -35,6 +35,7 @@ def calibrate_simultaneously(
 
     The second half uses only pictures whose every label is known.
     """
+    check_whole(seed, "seed")
     checked = as_probs(probs)
     n = len(next(iter(checked.values())))
     truths = as_labels(labels, {task: p.shape[1] for task, p in checked.items()}, n)

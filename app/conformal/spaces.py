@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.conformal.blocks import by_blocks
-from app.conformal.checks import as_labels, as_probs, by_checked_rows, name_of
+from app.conformal.checks import as_array, as_labels, as_probs, check_probs, check_whole
 
 JOINT = "joint"
 
@@ -37,22 +37,21 @@ def multiply(probs: Mapping[str, Floats]) -> Floats:
     """Taskwise {task: (n, C_task)} to joint (n, product of C), as if tasks were independent.
 
     Raises:
-        ValueError: there is no task, or the combinations are too many to write down.
+        ValueError: ``probs`` are no probabilities, or the combinations are too many to write down.
     """
-    if not probs:
-        raise ValueError("probs must hold at least one task")
-    count = combinations({task: p.shape[1] for task, p in probs.items()})
+    checked = as_probs(probs)
+    count = combinations({task: p.shape[1] for task, p in checked.items()})
     if count > _MOST_COMBINATIONS:
-        shapes = {task: p.shape for task, p in probs.items()}
+        shapes = {task: p.shape for task, p in checked.items()}
         raise ValueError(
             f"probs of shapes {shapes} have {count} combinations of classes, too many to multiply "
             "out: calibrate the tasks simultaneously, and find the likeliest by `likeliest`"
         )
-    first, *others = probs.values()
-    joint = first
+    check_probs(checked)
+    joint, *others = checked.values()
     for p in others:
         joint = (joint[:, :, None] * p[:, None, :]).reshape(len(p), -1)
-    return joint
+    return joint  # type: ignore[return-value]
 
 
 def likeliest(probs: Mapping[str, Floats], count: int) -> tuple[dict[str, Ints], Floats]:
@@ -73,10 +72,8 @@ def likeliest(probs: Mapping[str, Floats], count: int) -> tuple[dict[str, Ints],
         ValueError: ``probs`` are no probabilities, or ``count`` is less than 1.
     """
     checked = as_probs(probs)
-    if count < 1:
-        raise ValueError(f"count must be at least 1, not {count}")
-    for task, p in checked.items():
-        by_checked_rows(lambda rows, block, total: None, p, name_of(task, p))
+    check_whole(count, "count", least=1)
+    check_probs(checked)
     classes = {task: p.shape[1] for task, p in checked.items()}
     n = len(next(iter(checked.values())))
     count = min(count, combinations(classes))
@@ -132,6 +129,7 @@ def project(joint: Values, classes: Mapping[str, int]) -> dict[str, Values]:
 
 def _by_task(joint: Values, classes: Mapping[str, int]) -> Values:
     """With an axis for every task, (n, C_1, C_2, …)."""
+    joint = as_array(joint, "joint")  # type: ignore[assignment]
     if joint.ndim != 2 or joint.shape[1] != combinations(classes):
         raise ValueError(
             f"joint of shape {joint.shape} must have shape (n, {combinations(classes)})"
@@ -150,8 +148,7 @@ def joint_labels(labels: Mapping[str, Ints], classes: Mapping[str, int]) -> Ints
     Raises:
         ValueError: labels of other tasks, of different length, or out of range.
     """
-    n = len(next(iter(labels.values()), ()))
-    stacked = np.stack(list(as_labels(labels, classes, n).values()))
+    stacked = np.stack(list(as_labels(labels, classes).values()))
     known = (stacked >= 0).all(axis=0)
     numbers = np.ravel_multi_index(tuple(np.maximum(stacked, 0)), tuple(classes.values()))
     return np.where(known, numbers, -1)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from app.conformal.checks import as_labels, as_rows
+from app.conformal.checks import as_labels_of_task, as_rows
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -20,7 +20,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         ValueError: an argument of another shape, type or range; it names the argument.
     """
     logits = as_rows(logits, "logits").astype(np.float64)
-    labels = as_labels({"t": labels}, {"t": logits.shape[1]}, len(logits))["t"]
+    labels = as_labels_of_task(labels, "labels", logits.shape[1], len(logits))
     if (labels < 0).any():
         raise ValueError(f"labels of shape {labels.shape} must be known, but some are -1")
     if len(labels) == 0:

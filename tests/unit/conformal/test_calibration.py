@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.conformal import SCORES, TAXONOMIES, Calibration, calibrate
+from app.conformal import SCORES, TAXONOMIES, Calibration, calibrate, calibrate_simultaneously
 from tests.unit.conformal.draws import problem, totals
 
 CLASSES = {"colour": 4, "type": 3}
@@ -127,22 +127,36 @@ GOOD = np.array([[0.5, 0.5], [0.1, 0.9]])
         ({"t": GOOD * 2}, {"t": [0, 1]}, {}, "sum to 1"),
         ({"t": GOOD - [[1, -1]]}, {"t": [0, 1]}, {}, "at least 0"),
         ({"t": GOOD, "u": GOOD[:1]}, {"t": [0, 1], "u": [0]}, {}, "same pictures"),
+        ({"t": GOOD * 1j}, {"t": [0, 1]}, {}, r"probs\['t'\] .* real numbers, not complex"),
+        ({"t": [[np.inf, -np.inf]]}, {"t": [0]}, {}, "finite"),
+        ({"t": GOOD}, {"t": np.array([0, 1], "m8[s]")}, {}, r"labels\['t'\] .* real numbers"),
+        ({"t": GOOD}, {"t": [0, None]}, {}, r"labels\['t'\] .* real numbers, not object"),
+        ({"t": GOOD}, {"t": [True, False]}, {}, "whole numbers, not bool"),
+        ({"t": GOOD}, {"t": np.array([0, 2**63], np.uint64)}, {}, "0..1"),
+        ({"t": GOOD}, {"t": [0, 1], 3: [0, 1]}, {}, "labels must hold the tasks"),
         ({"t": GOOD}, {"u": [0, 1]}, {}, "labels must hold the tasks"),
         ({"t": GOOD}, {"t": [0]}, {}, r"labels\['t'\] of shape \(1,\)"),
         ({"t": GOOD}, {"t": [0, 2]}, {}, "0..1"),
         ({"t": GOOD}, {"t": [0, -2]}, {}, "-1 where unknown"),
         ({"t": GOOD}, {"t": [0.0, 1.0]}, {}, "whole numbers"),
         ({"t": GOOD}, {"t": [0, 1]}, {"score": "softmax"}, "score must be one of hinge"),
+        ({"t": GOOD}, {"t": [0, 1]}, {"score": None}, "score must be one of hinge"),
+        ({"t": GOOD}, {"t": [0, 1]}, {"score": ["aps"]}, "score must be one of hinge"),
+        ({"t": GOOD}, {"t": [0, 1]}, {"taxonomy": ["task"]}, "taxonomy must be one of global"),
+        ({"t": GOOD}, {"t": [0, 1]}, {"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"t": GOOD}, {"t": [0, 1]}, {"seed": None}, "seed must be .*, not None"),
         ({"t": GOOD}, {"t": [0, 1]}, {"taxonomy": "all"}, "taxonomy must be one of global"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_bad_arguments_are_named(probs, labels, options, names) -> None:
-    with pytest.raises(ValueError, match=names):
-        calibrate(probs, labels, **options)
+    for function in (calibrate, calibrate_simultaneously):
+        with pytest.raises(ValueError, match=names):
+            function(probs, labels, **options)
 
 
-@pytest.mark.parametrize("alpha", [0, 1, -0.1, 1.5, math.nan])
-def test_alpha_must_be_an_error_rate(alpha: float) -> None:
+@pytest.mark.parametrize("alpha", [0, 1, -0.1, 1.5, math.nan, "0.1", None, 1j, np.array([0.1])])
+def test_alpha_must_be_an_error_rate(alpha) -> None:
     calibration = calibrate({"t": GOOD}, {"t": [0, 1]})
     with pytest.raises(ValueError, match="alpha"):
         calibration.thresholds(alpha)

@@ -161,16 +161,38 @@ def test_the_same_seed_gives_the_same_evidence() -> None:
     assert values[0] == values[1] != values[2]
 
 
-@pytest.mark.parametrize("delta", [0, 1, -0.1, math.nan])
-def test_delta_is_a_probability(delta: float) -> None:
-    with pytest.raises(ValueError, match="delta must lie strictly between 0 and 1"):
+@pytest.mark.parametrize("delta", [0, 1, -0.1, math.nan, "0.1", None, np.array([0.1])])
+def test_delta_is_a_probability(delta) -> None:
+    with pytest.raises(ValueError, match="delta must be a number strictly between 0 and 1"):
         Coverage(1, 2).interval(delta)
-    with pytest.raises(ValueError, match="delta must lie strictly between 0 and 1"):
+    with pytest.raises(ValueError, match="delta must be a number strictly between 0 and 1"):
         ExchangeabilityTest([1.0]).alarm(delta)
 
 
-def test_a_score_is_a_number() -> None:
+@pytest.mark.parametrize("score", [math.nan, None, "1", [1.0]])
+def test_a_score_is_a_number(score) -> None:
     with pytest.raises(ValueError, match="a score must be a number"):
-        ExchangeabilityTest([math.nan])
+        ExchangeabilityTest([score])
     with pytest.raises(ValueError, match="a score must be a number"):
-        ExchangeabilityTest([1.0]).update(math.nan)
+        ExchangeabilityTest([1.0]).update(score)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, None, "1"])
+def test_a_seed_is_a_whole_number(seed) -> None:
+    with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
+        ExchangeabilityTest([1.0], seed)
+
+
+@pytest.mark.parametrize(("covered", "n"), [(3, 2), (-1, 2), (0, -1)])
+def test_no_more_sets_are_covered_than_there_are(covered: int, n: int) -> None:
+    with pytest.raises(ValueError, match=f"covered must lie in 0..{n}"):
+        Coverage(covered, n)
+
+
+def test_evidence_against_a_rate_that_cannot_be_is_infinite() -> None:
+    assert Coverage(1, 2).log_evidence(0) == Coverage(1, 2).log_evidence(1) == math.inf
+    assert math.isfinite(Coverage(2, 2).log_evidence(1))
+    assert math.isfinite(Coverage(0, 2).log_evidence(0))
+    for rate in (-0.1, 1.1, math.nan, None):
+        with pytest.raises(ValueError, match="rate must be a number from 0 to 1"):
+            Coverage(1, 2).log_evidence(rate)  # type: ignore[arg-type]

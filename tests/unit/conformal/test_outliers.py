@@ -52,6 +52,8 @@ ROWS = np.zeros((5, 3), np.float32)
         (lambda: Outliers.fit(ROWS[:0], ROWS), r"training of shape \(0, 3\)"),
         (lambda: Outliers.fit(ROWS, ROWS[:, :2]), r"calibration of shape \(5, 2\) .* 3 columns"),
         (lambda: Outliers.fit(ROWS, ROWS * np.nan), r"calibration of shape .* finite"),
+        (lambda: Outliers.fit(ROWS, ROWS, seed=-1), "seed must be a whole number"),
+        (lambda: Outliers.fit(ROWS * 1j, ROWS), r"training of shape \(5, 3\) must hold real"),  # type: ignore[arg-type]
         (lambda: Outliers.fit(ROWS, ROWS).p_values(ROWS[:, :2]), r"features of shape \(5, 2\)"),
         (lambda: Outliers.fit(ROWS, ROWS).p_values(ROWS + np.inf), "features .* finite"),
     ],

@@ -292,6 +292,9 @@ def test_asked_twice_and_after_loading_a_randomised_score_says_the_same(tmp_path
     calibration.save(tmp_path / "c")
     loaded = Calibration.load(tmp_path / "c")
     assert loaded.score == APS(draw=5)
+    numbers = RAPS(np.float32(0.5), np.int64(3), np.int64(5))
+    calibrate(probs, labels, numbers).save(tmp_path / "n")
+    assert Calibration.load(tmp_path / "n").score == numbers
     sets = calibration.predict(probs, 0.2)["t"]
     assert (calibration.predict(probs, 0.2)["t"] == sets).all()
     assert (loaded.predict(probs, 0.2)["t"] == sets).all()
@@ -305,9 +308,15 @@ def test_asked_twice_and_after_loading_a_randomised_score_says_the_same(tmp_path
     [
         (lambda: RAPS(weight=-1), "weight"),
         (lambda: RAPS(weight=math.nan), "weight"),
-        (lambda: RAPS(k_reg=-1), "k_reg"),
+        (lambda: RAPS(weight="a"), "weight must be a number of at least 0, not 'a'"),  # type: ignore[arg-type]
+        (lambda: RAPS(k_reg=-1), "k_reg must be a whole number of at least 0, not -1"),
+        (lambda: RAPS(k_reg=1.5), "k_reg must be a whole number"),  # type: ignore[arg-type]
+        (lambda: APS(draw=-1), "draw must be a whole number of at least 0, not -1"),
+        (lambda: RAPS(draw=0.5), "draw must be a whole number"),  # type: ignore[arg-type]
+        (lambda: SAPS(draw="a"), "draw must be a whole number"),  # type: ignore[arg-type]
         (lambda: SAPS(weight=math.inf), "weight"),
-        (lambda: PIP()(np.ones((2, 2))), r"shape \(2, 2\)"),
+        (lambda: PIP()(np.ones((2, 2))), r"^probs of shape \(2, 2\) must have rows that sum to 1"),
+        (lambda: PIP()(np.ones(2)), r"^probs of shape \(2,\) must have shape \(n, classes\)"),
     ],
 )
 def test_bad_parameters_are_named(make: Callable[[], object], names: str) -> None:

@@ -72,9 +72,10 @@ def test_likeliest_are_the_best_of_all_combinations(
         np.testing.assert_allclose(mass[i], joint[i, order[i]], rtol=1e-12)
 
 
-def test_likeliest_asks_for_at_least_one() -> None:
-    with pytest.raises(ValueError, match="count must be at least 1, not 0"):
-        likeliest({"a": np.ones((1, 1))}, 0)
+@pytest.mark.parametrize("count", [0, -1, 1.5, None, "2"])
+def test_likeliest_asks_for_at_least_one(count) -> None:
+    with pytest.raises(ValueError, match="count must be a whole number of at least 1, not"):
+        likeliest({"a": np.ones((1, 1))}, count)
 
 
 def test_marginals_of_many_combinations_sum_to_one() -> None:
@@ -119,7 +120,19 @@ def test_ten_tasks_of_fifty_classes_work_in_bounded_memory() -> None:
         (lambda: marginalise(np.ones((2, 23)), CLASSES), r"joint of shape \(2, 23\) .* \(n, 24\)"),
         (lambda: project(np.ones(24), CLASSES), r"joint of shape \(24,\)"),
         (lambda: likeliest({"a": np.full((1, 2), np.nan)}, 1), r"probs\['a'\] .* finite"),
+        (lambda: marginalise(None, CLASSES), r"joint of shape \(\) must hold real numbers"),  # type: ignore[arg-type]
+        (lambda: project([0.5], CLASSES), r"joint of shape \(1,\)"),  # type: ignore[type-var]
         (lambda: multiply({}), "probs must hold at least one task"),
+        (lambda: multiply([0.5]), "probs must map each task to its array, not be a list"),  # type: ignore[arg-type]
+        (lambda: multiply({"a": np.ones(2)}), r"probs\['a'\] of shape \(2,\)"),
+        (lambda: multiply({"a": np.ones((1, 1)), "b": np.ones((3, 1))}), "the same pictures"),
+        (lambda: multiply({"a": np.full((1, 2), np.nan)}), r"probs\['a'\] .* finite"),
+        (lambda: joint_labels([0], {"a": 3}), "labels must map each task to its array"),  # type: ignore[arg-type]
+        (lambda: joint_labels({"a": None}, {"a": 3}), r"labels\['a'\] of shape \(\)"),  # type: ignore[dict-item]
+        (
+            lambda: joint_labels({"a": [0], "b": [0, 0]}, {"a": 3, "b": 3}),  # type: ignore[dict-item]
+            r"\['b'\] of shape \(2,\)",
+        ),
         (lambda: joint_labels({"a": np.array([3])}, {"a": 3}), r"labels\['a'\] .* 0\.\.2"),
         (lambda: joint_labels({"a": np.array([0])}, {"b": 3}), "labels must hold the tasks"),
     ],

@@ -26,8 +26,8 @@ def test_nothing_to_fit_on() -> None:
     [
         (np.zeros(3), [0, 0, 0], r"logits of shape \(3,\)"),
         (np.full((2, 3), np.nan), [0, 0], "logits .* finite"),
-        (np.zeros((2, 3)), [0], r"labels.* of shape \(1,\) must have shape \(2,\)"),
-        (np.zeros((2, 3)), [0, 3], r"labels.* 0\.\.2"),
+        (np.zeros((2, 3)), [0], r"^labels of shape \(1,\) must have shape \(2,\)"),
+        (np.zeros((2, 3)), [0, 3], r"^labels of shape \(2,\) .* 0\.\.2"),
         (np.zeros((2, 3)), [0, -1], "labels .* known"),
     ],
 )
