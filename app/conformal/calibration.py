@@ -164,11 +164,13 @@ class Calibration:
 
     def _p_values(self, task: str, probs: Probs, groups: NDArray[np.int64]) -> Floats:
         result = np.empty(probs.shape)
+        present, starts = np.unique(np.sort(groups), return_index=True)
+        # Found once, and not in every block: with a group a class it is the square of the classes.
+        of_group = np.split(np.argsort(groups, kind="stable"), starts[1:])
 
         def work(rows: slice, block: Probs, total: Floats) -> None:
             scores = self.score.of_classes(block, total)
-            for group in np.unique(groups):
-                members = groups == group
+            for group, members in zip(present, of_group, strict=True):
                 result[rows, members] = p_values(self.scores[group], scores[:, members])
 
         by_checked_rows(work, probs, name_of(task, probs))
