@@ -125,7 +125,7 @@ class Method:
     Attributes:
         classes: the number of classes of each task.
         calibration: of the tasks, or of the one task ``JOINT``.
-        simultaneous: in the taskwise space, what makes all tasks right at once.
+        simultaneous: in the taskwise space of several tasks, what makes all right at once.
     """
 
     classes: dict[str, int]
@@ -152,14 +152,19 @@ class Method:
         return cls(
             dict(classes),
             calibrate(probs, labels, score, taxonomy, seed),
-            calibrate_simultaneously(probs, labels, score, taxonomy, seed),
+            # One task alone is right at once when it is right: a scale would cost it pictures.
+            calibrate_simultaneously(probs, labels, score, taxonomy, seed)
+            if len(classes) > 1
+            else None,
         )
 
     def answer(self, probs: Mapping[str, Floats], alpha: float) -> Answers:
         """Answer probabilities in the same space as calibration's."""
         sets = self.calibration.predict(probs, alpha)
-        if self.simultaneous is not None:
+        if JOINT not in probs:
             top = {task: p.argmax(axis=1) for task, p in probs.items()}
+            if self.simultaneous is None:
+                return Answers(sets, top, joint_sets=sets, joint_top=top)
             return Answers(
                 sets=sets,
                 top=top,

@@ -80,6 +80,17 @@ def test_bonferroni_is_measured_beside_the_joint_sets(case) -> None:
     assert results[BONFERRONI].avg_set_size == sizes.mean()
 
 
+def test_one_task_alone_is_right_at_once_when_it_is_right(tmp_path: Path) -> None:
+    probs, labels = problem(np.random.default_rng(2), 300, {"type": 3})
+    method = Method.calibrate(probs, labels, {"type": 3}, "hinge", "task", 0)
+    method.save(tmp_path / "m")
+    for each in (method, Method.load(tmp_path / "m", {"type": 3})):
+        answers = each.answer(probs, 0.1)
+        assert (answers.joint_sets["type"] == answers.sets["type"]).all()
+        results = answers.measure(labels, 0.1)
+        assert results[JOINT] == results["type"] and BONFERRONI not in results
+
+
 def test_measured_joint_coverage_by_hand(case) -> None:
     probs, labels, method = case
     answers = method.answer(probs, 0.1)
