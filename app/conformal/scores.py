@@ -101,16 +101,13 @@ class Hinge(Score):
 
 @dataclass(frozen=True)
 class Margin(Score):
-    """max over y' != y of p_y' - p_y (Johansson et al. 2017). A class alone has no rival: -p_y."""
+    """max over y' != y of p_y' - p_y (Johansson et al. 2017). A class alone has the rival 0: -1."""
 
     name = "margin"
 
     def of_classes(self, probs: Probs, total: Floats) -> Floats:
         p = probs / total
-        n, classes = p.shape
-        if classes == 1:
-            return -p - 1
-        rows, top = np.arange(n), p.argmax(axis=1)
+        rows, top = np.arange(len(p)), p.argmax(axis=1)
         others = p.copy()
         others[rows, top] = 0
         rest = others.sum(axis=1)
