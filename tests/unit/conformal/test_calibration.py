@@ -125,6 +125,8 @@ GOOD = np.array([[0.5, 0.5], [0.1, 0.9]])
         ({"t": [[1.0], [0.5, 0.5]]}, {"t": [0, 0]}, {}, r"probs\['t'\] must have rows"),
         ({"t": GOOD * np.nan}, {"t": [0, 1]}, {}, "finite"),
         ({"t": GOOD * 2}, {"t": [0, 1]}, {}, "sum to 1"),
+        ({"t": [[1 + 1e-6, -1e-6]]}, {"t": [0]}, {}, "at least 0"),
+        ({"t": GOOD * 1.002}, {"t": [0, 1]}, {}, "sum to 1"),
         ({"t": GOOD - [[1, -1]]}, {"t": [0, 1]}, {}, "at least 0"),
         ({"t": GOOD, "u": GOOD[:1]}, {"t": [0, 1], "u": [0]}, {}, "same pictures"),
         ({"t": GOOD * 1j}, {"t": [0, 1]}, {}, r"probs\['t'\] .* real numbers, not complex"),
@@ -160,6 +162,14 @@ def test_alpha_must_be_an_error_rate(alpha) -> None:
     calibration = calibrate({"t": GOOD}, {"t": [0, 1]})
     with pytest.raises(ValueError, match="alpha"):
         calibration.thresholds(alpha)
+
+
+def test_rows_are_divided_by_a_sum_that_rounding_explains() -> None:
+    exact, off = (
+        calibrate({"t": GOOD}, {"t": [0, 1]}),
+        calibrate({"t": GOOD * 0.9995}, {"t": [0, 1]}),
+    )
+    np.testing.assert_allclose(off.thresholds(0.5)["t"], exact.thresholds(0.5)["t"], atol=1e-12)
 
 
 def test_new_probabilities_must_fit_the_calibration() -> None:

@@ -20,6 +20,30 @@ def test_distances_by_brute_force() -> None:
     np.testing.assert_allclose(found, brute, rtol=1e-4)
 
 
+def test_a_thousand_rows_at_a_time_are_those_of_each() -> None:
+    rng = np.random.default_rng(3)
+    training, calib = rng.normal(size=(30, 4)), rng.normal(size=(2100, 4))
+    outliers = Outliers.fit(training.astype(np.float32), calib.astype(np.float32))
+    each = np.linalg.norm(calib[:, None] - training[None], axis=2)
+    brute = np.sort(np.sort(each, axis=1)[:, :10].mean(axis=1))
+    np.testing.assert_allclose(outliers.distances, brute, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_picture_that_is_its_own_neighbour_has_a_distance() -> None:
+    """Far from the origin rounding takes the square of no distance below 0."""
+    rows = (1000 + np.random.default_rng(4).normal(size=(200, 6))).astype(np.float32)
+    assert np.isfinite(Outliers.fit(rows, rows).distances).all()
+
+
+def test_only_some_of_many_training_pictures_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.conformal.outliers._MOST_REFERENCES", 20)
+    training = np.random.default_rng(5).normal(size=(50, 3)).astype(np.float32)
+    kept = Outliers.fit(training, training, seed=1).reference
+    assert len(kept) == 20 and {tuple(row) for row in kept} <= {tuple(row) for row in training}
+    assert (Outliers.fit(training, training, seed=2).reference != kept).any()
+
+
 def test_false_alarms_keep_to_their_level() -> None:
     """P(p <= a) is floor(a (n + 1)) / (n + 1); 5 deviations, as in the coverage tests."""
     rng = np.random.default_rng(1)

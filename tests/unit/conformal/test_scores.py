@@ -193,6 +193,15 @@ def test_a_row_is_scored_alike_wherever_it_stands(
         assert (within(score, probs, limits) == (scores <= limits)).all()
 
 
+def test_hinge_holds_rows_to_what_they_sum_to() -> None:
+    """Divided by less than 1, a number just below 1/2 passes it, and floats are coarser there."""
+    p = 0.5 - np.random.default_rng(0).random(2000) * 2e-4
+    probs = np.stack([p, 0.9995 - p], axis=1)
+    scores = SCORES["hinge"].of_classes(probs, totals(probs))
+    for limit in scores[:50, 0]:
+        assert (within(SCORES["hinge"], probs, np.full(2, limit)) == (scores <= limit)).all()
+
+
 @pytest.mark.parametrize("name", sorted(set(SCORES) - {"hinge", "margin"}))
 @given(seed=st.integers(0, 2**32 - 1), sharpness=st.sampled_from([0.1, 3, 30, 300]))
 @settings(max_examples=100, deadline=None)
@@ -265,6 +274,11 @@ def test_the_share_is_uniform_and_the_pictures_own() -> None:
     assert kstest(shares, "uniform").pvalue > 1e-4
     again = APS(draw=1)(probs[::-1])[::-1][np.arange(20_000), probs.argmax(axis=1)] / top
     assert (again == shares).all()
+    few_bits = np.unique(np.sort(probs.astype(np.float16), axis=1), axis=0)
+    own = APS(draw=1)(few_bits)[:, -1] * few_bits.sum(axis=1, dtype=float) / few_bits[:, -1]
+    assert (
+        len(np.unique(own.round(9))) > len(few_bits) - 5
+    )  # of a collision a hundredth is expected
     other = APS(draw=2)(probs)[np.arange(20_000), probs.argmax(axis=1)] / top
     assert kstest(other, "uniform").pvalue > 1e-4
     assert abs(np.corrcoef(shares, other)[0, 1]) < 0.03  # four deviations of independent draws

@@ -57,6 +57,26 @@ def test_rare_and_unseen_classes_use_the_pooled_scores() -> None:
     assert (calibration.groups["t"][:4] != null).all()
 
 
+@pytest.mark.parametrize(("count", "clustered"), [(8, False), (9, True)])
+def test_a_class_is_clustered_from_the_first_with_a_finite_quantile(
+    count: int, clustered: bool
+) -> None:
+    """Of 8 scores the quantile at 0.9 would be the ninth."""
+    rng = np.random.default_rng(6)
+    true = {"t": rng.random(400)}
+    spent = TAXONOMIES["cluster"](true, {"t": np.zeros(400, int)}, {"t": 1}, 7).spent
+    labels = np.zeros(400, int)
+    labels[np.flatnonzero(spent)[:count]] = 1
+    found = TAXONOMIES["cluster"](true, {"t": labels}, {"t": 2}, 7).groups["t"]
+    assert found[0] != 0 and (found[1] != 0) == clustered
+
+
+def test_clusters_of_different_tasks_are_different_groups() -> None:
+    probs, labels = problem(np.random.default_rng(7), 1000, CLASSES)
+    found = calibrate(probs, labels, taxonomy="task_cluster").groups
+    assert not set(found["colour"]) & set(found["type"])
+
+
 def test_with_too_few_pictures_to_cluster_everything_is_pooled() -> None:
     probs, labels = problem(np.random.default_rng(4), 12, CLASSES)
     calibration = calibrate(probs, labels, taxonomy="cluster")

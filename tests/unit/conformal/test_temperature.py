@@ -9,7 +9,7 @@ from app.conformal.temperature import fit_temperature
 from tests.unit.conformal.draws import softmax
 
 
-@pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("true", [0.2, 0.5, 1.0, 3.0])
 def test_recovers_the_temperature(true: float) -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(20_000, 4)) * 3
