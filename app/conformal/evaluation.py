@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.conformal.method import Method
-from app.conformal.metrics import Metrics, Rates, Weighted, by_class, by_size, weighted
+from app.conformal.metrics import Metrics, Rates, Weighted, by_class, by_size, measure, weighted
 from app.conformal.reliability import ReliabilityCurve, brier_score, reliability_curve
 from app.conformal.spaces import JOINT, marginalise, project
 
@@ -57,7 +57,7 @@ def evaluate(
     classes = method.classes
     answers = method.answer(probs, alpha)
     outcomes = answers.outcomes(labels)
-    results = answers.measure(labels, alpha)
+    results = {name: measure(came, alpha) for name, came in outcomes.items()}
     marginals = marginalise(probs[JOINT], classes) if JOINT in probs else probs
     return Evaluation(
         alpha=alpha,
