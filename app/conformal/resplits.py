@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.conformal.method import Method
 from app.conformal.metrics import Metrics
+from app.conformal.simultaneous import take
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -104,9 +104,9 @@ def resplits(
     """
     for division, rows in enumerate(divided):
         method = Method.calibrate(
-            _take(probs, rows.calib), _take(labels, rows.calib), classes, score, taxonomy, rows.seed
+            take(probs, rows.calib), take(labels, rows.calib), classes, score, taxonomy, rows.seed
         )
-        new, truths = _take(probs, rows.test), _take(labels, rows.test)
+        new, truths = take(probs, rows.test), take(labels, rows.test)
         for alpha in alphas:
             yield Resplit(division, alpha, method.answer(new, alpha).measure(truths, alpha))
 
@@ -121,7 +121,3 @@ def fewest_labelled(labels: Mapping[str, Ints], divided: Sequence[Division]) -> 
         min(int(complete[rows.calib].sum()) for rows in divided),
         min(int(complete[rows.test].sum()) for rows in divided),
     )
-
-
-def _take(arrays: Mapping[str, NDArray[Any]], rows: Ints) -> dict[str, NDArray[Any]]:
-    return {name: array[rows] for name, array in arrays.items()}

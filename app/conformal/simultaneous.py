@@ -43,8 +43,8 @@ def calibrate_simultaneously(
     first, second = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
     second = second[np.all([truth[second] >= 0 for truth in truths.values()], axis=0)]
 
-    scale = calibrate(_take(checked, first), _take(truths, first), score, taxonomy, seed)
-    p = scale.p_values(_take(checked, second))
+    scale = calibrate(take(checked, first), take(truths, first), score, taxonomy, seed)
+    p = scale.p_values(take(checked, second))
     of_truth = [p[task][np.arange(len(second)), truths[task][second]] for task in p]
     return SimultaneousCalibration(scale, np.sort(1 - np.min(of_truth, axis=0)))
 
@@ -60,7 +60,8 @@ def bonferroni(
     return calibration.predict(probs, as_alpha(alpha) / len(calibration.groups))
 
 
-def _take(arrays: Mapping[str, NDArray], rows: NDArray[np.int64]) -> dict[str, NDArray]:
+def take(arrays: Mapping[str, NDArray], rows: NDArray[np.int64]) -> dict[str, NDArray]:
+    """Some rows of every task."""
     return {task: array[rows] for task, array in arrays.items()}
 
 
