@@ -9,23 +9,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader
 from scipy.stats import t as student
 
 from app.conformal.law import CoverageLaw
 from app.conformal.spaces import JOINT
-from app.report.page import title
+from app.report.page import PAGES, title
 from app.report.plots import coverage_distribution
+from app.settings import METHOD
 
 #: The metrics of ``matrix.csv``.
 MEASURES = ("coverage", "avg_set_size", "singleton_rate", "covgap")
 
-_METHOD = ["head", "space", "score", "taxonomy"]
+_METHOD = list(METHOD)
 _OF_TASKS = ["avg_set_size", "covgap", "singleton_rate"]
 #: So many methods are shown at once, with the best of each column; the others are folded away.
 _SHOWN = 12
-
-_pages = Environment(loader=PackageLoader("app.report", "."), autoescape=True, trim_blocks=True)
 
 
 def _number(value: float, beside: float) -> str:
@@ -35,7 +33,7 @@ def _number(value: float, beside: float) -> str:
     return f"{value:.3f}" if beside < 1 else f"{value:.2f}"
 
 
-_pages.filters["number"] = _number
+PAGES.filters["number"] = _number
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def write_matrix(
         often: the same of the bundle's own method at its alpha, on many divisions.
     """
     own = tuple(facts["method"][name] for name in _METHOD)
-    page = _pages.get_template("matrix.html").render(
+    page = PAGES.get_template("matrix.html").render(
         facts=facts,
         n_divisions=every.division.nunique(),
         sizes=every[every.task == every.task.iloc[0]][["n_calib", "n_test"]].mean().round(),

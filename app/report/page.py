@@ -18,7 +18,7 @@ from app.report.plots import class_coverage, coverage_by_alpha, reliability_diag
 
 _ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 
-_pages = Environment(loader=PackageLoader("app.report", "."), autoescape=True, trim_blocks=True)
+PAGES = Environment(loader=PackageLoader("app.report", "."), autoescape=True, trim_blocks=True)
 
 
 def write_report(
@@ -46,7 +46,7 @@ def write_report(
             coverage[title(task)].append(metrics.coverage)
     n_test = min(m.n_test for m in measured.results.values())
     sets = method.answer(probs, measured.alpha).sets
-    page = _pages.get_template("report.html").render(
+    page = PAGES.get_template("report.html").render(
         facts=facts,
         results={title(task): metrics for task, metrics in measured.results.items()},
         weighted=measured.weighted,
