@@ -88,8 +88,7 @@ class Hinge(Score):
         return -(probs / total)
 
     def within(self, probs: Probs, total: Floats, limits: Floats, out: Bools) -> None:
-        alike = (limits == limits[0]).all() and np.isfinite(limits[0])
-        if not alike or (probs.dtype == np.float64 and (total != 1).any()):
+        if (limits != limits[0]).any() or (probs.dtype == np.float64 and (total != 1).any()):
             super().within(probs, total, limits, out)
             return
         # Rows are compared as they are, with the least number that is in once it is divided.
@@ -303,8 +302,9 @@ def _likeliest(probs: Probs, ranked: Probs, sizes: Ints, out: Bools) -> None:
 def _mass_below(p: Floats, count: int) -> Floats:
     """The mass ranked below each of the ``count`` first ranks of sorted rows (n, C), (n, count).
 
-    Small numbers are added first, so that nothing is lost; chunk by chunk, so that the first ranks
-    have the same numbers to the bit however many are asked for.
+    What is ranked low is added up before what is ranked above it, so that no small number is lost
+    in a large one; chunk by chunk, so that the first ranks have the same numbers to the bit however
+    many are asked for.
     """
     classes = p.shape[1]
     starts = np.arange(0, classes, _CHUNK)
