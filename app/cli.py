@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -48,9 +48,9 @@ def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         for name in names:
             field = Settings.model_fields[name]
             option = typer.Option(flag_name(name), help=field.description, show_default=False)
-            parameters.append(_keyword(name, Annotated[Optional[str], option]))  # noqa: UP045
+            parameters.append(_keyword(name, Annotated[str | None, option]))
         option = typer.Option("--config", help="YAML file of settings", show_default=False)
-        parameters.append(_keyword("config", Annotated[Optional[Path], option]))  # noqa: UP045
+        parameters.append(_keyword("config", Annotated[Path | None, option]))
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__doc__ = function.__doc__
         cli.command(function.__name__)(run)
