@@ -180,7 +180,7 @@ class Calibration:
         """Write a NumPy archive without pickle; the same calibration gives the same bytes."""
         facts = {
             "score": self.score.name,
-            "parameters": asdict(self.score),  # type: ignore[call-overload]
+            "parameters": asdict(self.score),
             "taxonomy": self.taxonomy,
             "tasks": list(self.groups),
         }
@@ -203,5 +203,5 @@ class Calibration:
             groups = {task: archive[f"groups_{i}"] for i, task in enumerate(facts["tasks"])}
             ends = np.cumsum(archive["sizes"])[:-1]
             scores = tuple(np.split(archive["scores"], ends))
-        score = replace(SCORES[facts["score"]], **facts["parameters"])  # type: ignore[type-var]
+        score = replace(SCORES[facts["score"]], **facts["parameters"])
         return cls(score, facts["taxonomy"], groups, scores)

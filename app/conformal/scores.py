@@ -39,6 +39,7 @@ Probs = NDArray[np.floating]
 _CHUNK = 64
 
 
+@dataclass(frozen=True)
 class Score(ABC):
     """A nonconformity score.
 

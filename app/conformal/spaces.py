@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from app.conformal.blocks import by_blocks
 from app.conformal.checks import as_array, as_labels, as_probs, check_probs, check_whole
@@ -51,7 +51,7 @@ def multiply(probs: Mapping[str, Floats]) -> Floats:
     joint, *others = checked.values()
     for p in others:
         joint = (joint[:, :, None] * p[:, None, :]).reshape(len(p), -1)
-    return joint  # type: ignore[return-value]
+    return joint  # type: ignore[return-value]  # of the float type that was given
 
 
 def likeliest(probs: Mapping[str, Floats], count: int) -> tuple[dict[str, Ints], Floats]:
@@ -127,14 +127,14 @@ def project(joint: Values, classes: Mapping[str, int]) -> dict[str, Values]:
     return {task: cube.max(axis=others) for task, others in _other_axes(classes).items()}
 
 
-def _by_task(joint: Values, classes: Mapping[str, int]) -> Values:
+def _by_task(values: ArrayLike, classes: Mapping[str, int]) -> NDArray[Any]:
     """With an axis for every task, (n, C_1, C_2, …)."""
-    joint = as_array(joint, "joint")  # type: ignore[assignment]
+    joint = as_array(values, "joint")
     if joint.ndim != 2 or joint.shape[1] != combinations(classes):
         raise ValueError(
             f"joint of shape {joint.shape} must have shape (n, {combinations(classes)})"
         )
-    return joint.reshape(len(joint), *classes.values())  # type: ignore[return-value]
+    return joint.reshape(len(joint), *classes.values())
 
 
 def _other_axes(classes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
