@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from app import __version__
 from app.conformal import calibrate
+from app.conformal.scores import RAPS
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
@@ -31,8 +32,8 @@ Bools = NDArray[np.bool_]
 #: (score, calibration probabilities (n, C), true classes (n,), probabilities (m, C), alpha) to sets
 Answer = Callable[[str, Floats, Ints, Floats, float], Bools]
 
-#: Of RAPS, for all libraries: the defaults of ``app.conformal.scores.raps``.
-WEIGHT, K_REG = 0.01, 5
+#: Of RAPS, for all libraries: our defaults.
+WEIGHT, K_REG = RAPS.weight, RAPS.k_reg
 
 _BATCH = 256
 
