@@ -90,6 +90,11 @@ def rank(n: int, alpha: Fraction) -> int:
     return math.ceil((n + 1) * (1 - alpha))
 
 
+def fewest_scores(alpha: Fraction) -> int:
+    """The least n for which a threshold is finite, k <= n."""
+    return math.ceil(1 / alpha) - 1
+
+
 def threshold(scores: Floats, alpha: Fraction) -> float:
     """The k-th smallest of sorted ``scores`` (n,), or inf when k > n."""
     k = rank(len(scores), alpha)

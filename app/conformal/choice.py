@@ -20,7 +20,6 @@ calibrate, which speaks against taxonomies of many groups.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -29,8 +28,10 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from app.conformal.calibration import fewest_scores
 from app.conformal.checks import as_alpha
 from app.conformal.resplits import Division, divisions, fewest_labelled, resplits
+from app.conformal.spaces import completely_labelled
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -84,12 +85,12 @@ def halve(
             for every task for a finite threshold (if one score of a task calibrates it).
     """
     n = len(next(iter(labels.values())))
-    least = math.ceil(1 / as_alpha(alpha)) - 1
-    complete = np.all([label >= 0 for label in labels.values()], axis=0)
-    if complete.sum() < 2 * least:
+    least = fewest_scores(as_alpha(alpha))
+    complete = int(completely_labelled(labels).sum())
+    if complete < 2 * least:
         raise ValueError(
             f"labels must hold at least {2 * least} pictures with a label for every task to be "
-            f"halved at alpha {alpha}, not {complete.sum()}"
+            f"halved at alpha {alpha}, not {complete}"
         )
     halvings = list(divisions(n, n // 2, HALVINGS, seed, ties))
     fewest = min(fewest_labelled(labels, halvings))

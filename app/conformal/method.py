@@ -22,7 +22,14 @@ from app.conformal.simultaneous import (
     bonferroni,
     calibrate_simultaneously,
 )
-from app.conformal.spaces import JOINT, joint_labels, likeliest, marginalise, project
+from app.conformal.spaces import (
+    JOINT,
+    completely_labelled,
+    joint_labels,
+    likeliest,
+    marginalise,
+    project,
+)
 
 #: The name of what came of Bonferroni's sets, beside the tasks' and ``JOINT``.
 BONFERRONI = "joint (Bonferroni)"
@@ -82,7 +89,7 @@ class Answers:
                 truth=truth,
             )
         classes = {task: sets.shape[1] for task, sets in self.sets.items()}
-        known = np.flatnonzero(np.all([labels[task] >= 0 for task in classes], axis=0))
+        known = np.flatnonzero(completely_labelled({task: labels[task] for task in classes}))
         truths = {task: labels[task][known] for task in classes}
         # Only combinations that occur are numbered: there may be too many to number them all.
         occurring = np.zeros(len(known), np.int64)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from app.conformal.method import Method
 from app.conformal.metrics import Metrics
 from app.conformal.simultaneous import take
+from app.conformal.spaces import completely_labelled
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -116,7 +117,7 @@ def fewest_labelled(labels: Mapping[str, Ints], divided: Sequence[Division]) -> 
 
     With none in a test part, all tasks at once cannot be measured.
     """
-    complete = np.all([label >= 0 for label in labels.values()], axis=0)
+    complete = completely_labelled(labels)
     return (
         min(int(complete[rows.calib].sum()) for rows in divided),
         min(int(complete[rows.test].sum()) for rows in divided),

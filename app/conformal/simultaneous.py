@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from app.conformal.calibration import Calibration, calibrate, p_values, threshold
 from app.conformal.checks import as_alpha, as_labels, as_probs, check_whole
 from app.conformal.scores import Score
+from app.conformal.spaces import completely_labelled
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +42,7 @@ def calibrate_simultaneously(
     truths = as_labels(labels, {task: p.shape[1] for task, p in checked.items()}, n)
     order = np.random.default_rng(seed).permutation(n)
     first, second = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
-    second = second[np.all([truth[second] >= 0 for truth in truths.values()], axis=0)]
+    second = second[completely_labelled(truths)[second]]
 
     scale = calibrate(take(checked, first), take(truths, first), score, taxonomy, seed)
     p = scale.p_values(take(checked, second))

@@ -23,6 +23,7 @@ JOINT = "joint"
 #: More combinations than this are not multiplied out: a picture alone would take 8 MB.
 _MOST_COMBINATIONS = 1_000_000
 
+Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Values = TypeVar("Values", bound=NDArray[Any])
@@ -142,13 +143,18 @@ def _other_axes(classes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     return {task: tuple(set(axes) - {own}) for own, task in zip(axes, classes, strict=True)}
 
 
+def completely_labelled(labels: Mapping[str, Ints]) -> Bools:
+    """Which pictures (n,) have a label for every task; -1 is none."""
+    return np.all([label >= 0 for label in labels.values()], axis=0)
+
+
 def joint_labels(labels: Mapping[str, Ints], classes: Mapping[str, int]) -> Ints:
     """The combination's number (n,), -1 where any task's label is unknown.
 
     Raises:
         ValueError: labels of other tasks, of different length, or out of range.
     """
-    stacked = np.stack(list(as_labels(labels, classes).values()))
-    known = (stacked >= 0).all(axis=0)
-    numbers = np.ravel_multi_index(tuple(np.maximum(stacked, 0)), tuple(classes.values()))
-    return np.where(known, numbers, -1)
+    checked = as_labels(labels, classes)
+    digits = tuple(np.maximum(label, 0) for label in checked.values())
+    numbers = np.ravel_multi_index(digits, tuple(classes.values()))
+    return np.where(completely_labelled(checked), numbers, -1)

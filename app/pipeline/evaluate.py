@@ -21,7 +21,7 @@ from app.conformal import evaluation
 from app.conformal.evaluation import Evaluation
 from app.conformal.method import BONFERRONI, Method
 from app.conformal.metrics import STRATA, Metrics, Rates
-from app.conformal.spaces import JOINT
+from app.conformal.spaces import JOINT, completely_labelled
 from app.errors import SuresetError
 from app.pipeline.loading import load_heads, serving_runtime
 from app.pipeline.pictures import Pictures
@@ -95,7 +95,7 @@ def evaluate(settings: Settings) -> None:
         folder = method_folder(path, settings.score, settings.taxonomy)
         calibrated = Method.load(folder, heads.classes)
         labels = pictures.manifest.labels
-        if not np.all([values >= 0 for values in labels.values()], axis=0).any():
+        if not completely_labelled(labels).any():
             raise SuresetError(
                 f"the test split of {settings.data_dir} holds no picture that is labelled for "
                 "every task: add some."

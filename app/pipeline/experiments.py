@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from app.bundle import find_bundle, open_bundle
 from app.conformal import SCORES, TAXONOMIES
 from app.conformal.resplits import Division, divisions, fewest_labelled, resplits
-from app.conformal.spaces import JOINT
+from app.conformal.spaces import JOINT, completely_labelled
 from app.data.splits import ties
 from app.disk import writing
 from app.errors import SuresetError
@@ -115,7 +115,7 @@ def _measure(
     _, _, score, taxonomy = method
     labels = pictures.manifest.labels
     known = {task: label >= 0 for task, label in labels.items()}
-    complete: NDArray[np.bool_] = np.all(list(known.values()), axis=0)
+    complete = completely_labelled(labels)
     for resplit in resplits(probs, labels, heads.classes, score, taxonomy, alphas, divided):
         for task, metrics in resplit.results.items():
             # What is no task concerns all at once.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.conformal.calibration import fewest_scores
 from app.conformal.checks import as_alpha
 from app.conformal.method import BONFERRONI
-from app.conformal.spaces import JOINT
+from app.conformal.spaces import JOINT, completely_labelled
 from app.data.layouts import read_manifest
 from app.data.manifest import SPLITS, Manifest
 from app.data.scan import scan
@@ -177,11 +177,10 @@ def check_held_out(pictures: Pictures, alpha: float) -> None:
     Raises:
         SuresetError: the calibration split is too small for alpha, or the test split is empty.
     """
-    # The threshold is finite when ceil((n + 1)(1 - alpha)) <= n; half of the calibration pictures
-    # calibrate the sets of all tasks at once.
-    needed = {"calib": 2 * (math.ceil(1 / as_alpha(alpha)) - 1), "test": 1}
+    # Half of the calibration pictures calibrate the sets of all tasks at once.
+    needed = {"calib": 2 * fewest_scores(as_alpha(alpha)), "test": 1}
     # That a picture is labelled for all tasks implies that it is for each.
-    complete = np.all([labels >= 0 for labels in pictures.manifest.labels.values()], axis=0)
+    complete = completely_labelled(pictures.manifest.labels)
     for split, least in needed.items():
         count = int(complete[pictures.rows(split)].sum())
         if count < least:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
 from app.conformal import SCORES, TAXONOMIES, calibrate
-from app.conformal.calibration import rank
+from app.conformal.calibration import fewest_scores, rank
 from tests.unit.conformal.draws import problem
 
 
@@ -32,6 +32,13 @@ def test_rank_is_exact_for_every_two_decimal_alpha() -> None:
         alpha = Fraction(str(percent / 100))
         for n in range(0, 1200):
             assert rank(n, alpha) == -(-(n + 1) * (100 - percent) // 100)
+
+
+def test_the_fewest_scores_are_those_with_a_rank_among_them() -> None:
+    for percent in range(1, 100):
+        alpha = Fraction(percent, 100)
+        n = fewest_scores(alpha)
+        assert rank(n, alpha) <= n and rank(n - 1, alpha) > n - 1
 
 
 def test_a_float_ceil_is_one_too_high_for_many_n() -> None:
