@@ -7,6 +7,7 @@ says ``reading`` on standard error whenever a picture begins to be read.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ class SlowClassifier(FakeClassifier):
         self.seconds = seconds
 
     def read(self, pictures: Sequence[Path | bytes]) -> list[Any]:
-        print("reading", file=sys.stderr, flush=True)
+        # In one piece: print writes the end of the line on its own, and other threads in between.
+        os.write(sys.stderr.fileno(), b"reading\n")
         time.sleep(self.seconds)
         return super().read(pictures)
 
