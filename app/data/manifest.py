@@ -40,6 +40,10 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __str__(self) -> str:
+        tasks = ", ".join(f"{task} ({len(names)})" for task, names in self.classes.items())
+        return f"{self.root}: {len(self)} pictures, layout {self.layout}, tasks {tasks}"
+
     def take(self, rows: NDArray[np.int64]) -> Manifest:
         """The manifest of some rows, in their order; the classes stay."""
         return replace(

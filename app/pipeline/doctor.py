@@ -74,8 +74,7 @@ def _data(settings: Settings) -> Iterator[str]:
     except SuresetError as error:
         yield f"-> data: {error}"
         return
-    tasks = ", ".join(f"{task} ({len(names)})" for task, names in manifest.classes.items())
-    yield f"data: {len(manifest)} pictures in {settings.data_dir}, {manifest.layout}, {tasks}"
+    yield f"data in {manifest}"
 
 
 def _bundles(settings: Settings) -> Iterator[str]:

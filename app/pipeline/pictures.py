@@ -97,23 +97,21 @@ def extract(
     Returns:
         Those pictures of the splits that could be read to their end, and their features (n, d).
     """
-    found: dict[int, NDArray[np.float32]] = {}
+    chosen = pictures.take(pictures.rows(*cache_of))
+    caches = list(dict.fromkeys(cache_of.values()))
+    features = np.empty((len(chosen.manifest), caches[0].dimensions), np.float32)
     unreadable: dict[int, str] = {}
-    for cache in dict.fromkeys(cache_of.values()):
-        rows = pictures.rows(*(split for split, own in cache_of.items() if own is cache))
-        features, reasons = cache.features(
-            [pictures.manifest.path(i) for i in rows], pictures.digests[rows]
-        )
-        found |= zip(rows.tolist(), features, strict=True)
+    for cache in caches:
+        rows = chosen.rows(*(split for split, own in cache_of.items() if own is cache))
+        path_of = chosen.manifest.take(rows).path
+        features[rows], reasons = cache.features(path_of, chosen.digests[rows])
         unreadable |= {int(rows[i]): reason for i, reason in reasons.items()}
-    readable = pictures.without(unreadable)
-    rows = np.array(sorted(found.keys() - unreadable.keys()), np.int64)
-    chosen = readable.rows(*cache_of)
+    readable = chosen.without(unreadable)
     for split in cache_of:
         if len(readable.rows(split)) == 0:
             root = pictures.manifest.root
             raise SuresetError(f"the {split} split of {root} holds no picture: add some.")
-    return readable.take(chosen), np.stack([found[i] for i in rows.tolist()])
+    return readable, np.delete(features, list(unreadable), axis=0)
 
 
 def find_pictures(settings: Settings) -> Pictures:
@@ -132,9 +130,8 @@ def find_pictures(settings: Settings) -> Pictures:
         raise SuresetError(
             f"a task cannot be called {name}, which means all tasks at once: rename its column."
         )
-    tasks = ", ".join(f"{task} ({len(names)})" for task, names in manifest.classes.items())
-    say(f"{settings.data_dir}: {len(manifest)} pictures, layout {manifest.layout}, tasks {tasks}")
-    seen = scan(manifest)
+    say(str(manifest))
+    seen = scan(manifest, settings.cache_dir)
     unsplit = np.full(len(manifest), "", dtype="<U5")
     found = Pictures(manifest, seen.digests, unsplit, {}).without(seen.unreadable)
     known = found.manifest

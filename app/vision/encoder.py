@@ -45,6 +45,7 @@ class Encoder(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(backbone.std).reshape(1, 3, 1, 1))
         self.eval().requires_grad_(False)
+        self.dimensions: int = self(torch.zeros(1, 64, 64, 3, dtype=torch.uint8)).shape[1]
 
     def forward(self, pictures: Tensor) -> Tensor:
         x = (pictures.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std

@@ -1,9 +1,7 @@
-"""Features of pictures, computed once: a memory-mapped cache keyed by content.
+"""Features of pictures, computed once: a cache keyed by content.
 
-One folder of the cache holds the features of one encoder, runtime, precision and geometry:
-``features.f32`` has a row of d floats a picture, ``digests.u8`` its 16-byte digest at the same
-place. Rows are only ever appended, features first, so whatever moment a run is killed at, every
-digest has its features, and what lacks one is cut off by the next writer.
+One folder of the cache holds the features of one encoder, runtime, precision and geometry, and the
+facts that its name is a hash of.
 """
 
 from __future__ import annotations
@@ -12,24 +10,26 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from app.data.pictures import PictureError, Preprocess, digest, read_rgb
 from app.disk import writing
 from app.progress import progress
+from app.rowstore import RowStore
 from app.vision.runtimes import Features, Runtime
 
 Digests = NDArray[np.uint8]
+Rows = NDArray[np.int64]
 
-_ROWS_BETWEEN_WRITES = 64
+#: The folders of features in a cache.
+FEATURES = "features"
 
 
 class FeatureCache:
@@ -41,20 +41,24 @@ class FeatureCache:
             "encoder": encoder,
             "runtime": runtime.name,
             "precision": runtime.precision,
+            "dimensions": runtime.dimensions,
             "preprocess": asdict(preprocess),
             "versions": {name: version(name) for name in ("openvino", "pillow", "torch")},
         }
-        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-        self.folder = cache_dir / "features" / key
+        self._facts = json.dumps(facts, sort_keys=True)
+        self.folder = cache_dir / FEATURES / hashlib.sha256(self._facts.encode()).hexdigest()[:16]
+        self.dimensions = runtime.dimensions
+        self._store = RowStore(self.folder, 4 * self.dimensions)
         self._runtime = runtime
         self._preprocess = preprocess
-        self._facts = facts
 
-    def features(self, paths: Sequence[Path], digests: Digests) -> tuple[Features, dict[int, str]]:
-        """Features (n, d) of pictures, computed where the cache lacks them.
+    def features(
+        self, path_of: Callable[[int], Path], digests: Digests
+    ) -> tuple[Features, dict[int, str]]:
+        """Features (n, d) of n pictures, computed where the cache lacks them.
 
         Args:
-            paths: n picture files.
+            path_of: the file of each, by its row.
             digests: their digests, (n, 16).
 
         Returns:
@@ -65,53 +69,39 @@ class FeatureCache:
             SuresetError: the cache cannot be written.
         """
         with writing("the features", self.folder, "--cache"):
-            self.folder.mkdir(parents=True, exist_ok=True)
             # A second run on the same cache waits here, and then finds the work done.
-            with FileLock(self.folder / "lock"):
-                return self._complete(paths, digests)
+            with self._store.lock():
+                (self.folder / "facts.json").write_text(self._facts)
+                missing = self.missing(digests)
+                unreadable = self._extract(path_of, digests, missing) if len(missing) else {}
+                place = self._store.find(digests)
+                known = place >= 0
+                found = np.zeros((len(digests), self.dimensions), np.float32)
+                found[known] = self._store.rows().view(np.float32)[place[known]]
+        absent = np.flatnonzero(~known).tolist()
+        return found, {row: unreadable[digests[row].tobytes()] for row in absent}
 
-    def _complete(self, paths: Sequence[Path], digests: Digests) -> tuple[Features, dict[int, str]]:
-        keys = [digest.tobytes() for digest in digests]
-        place = self._places()
-        missing = {key: path for key, path in zip(keys, paths, strict=True) if key not in place}
-        unreadable = self._extract(missing) if missing else {}
-        place = self._places()
-        stored = self._stored(len(place))
-        rows = np.array([place.get(key, -1) for key in keys], np.int64)
-        found = stored[rows] if len(place) else np.zeros((len(rows), 1), np.float32)
-        found[rows < 0] = 0
-        return found, {i: unreadable[key] for i, key in enumerate(keys) if key in unreadable}
+    def missing(self, digests: Digests) -> Rows:
+        """The rows of pictures (n, 16) that have to be computed, of copies only the first."""
+        absent = np.flatnonzero(self._store.find(digests) < 0)
+        _, first = np.unique(digests[absent].view("V16").ravel(), return_index=True)
+        return absent[np.sort(first)]
 
-    def _places(self) -> dict[bytes, int]:
-        """Of each digest in the cache, its row."""
-        try:
-            stored = (self.folder / "digests.u8").read_bytes()
-        except FileNotFoundError:
-            return {}
-        return {stored[i : i + 16]: i // 16 for i in range(0, len(stored) - 15, 16)}
-
-    def _stored(self, rows: int) -> Features:
-        """All features in the cache (rows, d), mapped."""
-        if rows == 0:
-            return np.zeros((0, 1), np.float32)
-        path = self.folder / "features.f32"
-        dimensions = json.loads((self.folder / "facts.json").read_text())["dimensions"]
-        return np.memmap(path, np.float32, "r", shape=(rows, dimensions))
-
-    def _extract(self, missing: dict[bytes, Path]) -> dict[bytes, str]:
-        """Append the features of pictures; the reasons of those that cannot be read."""
+    def _extract(
+        self, path_of: Callable[[int], Path], digests: Digests, rows: Rows
+    ) -> dict[bytes, str]:
+        """Append the features of some rows; the reasons of those that cannot be read, by digest."""
         unreadable: dict[bytes, str] = {}
-        pending: list[bytes] = []
-        computed: list[Features] = []
+        pending: deque[int] = deque()
 
         def batches() -> Iterator[NDArray[np.uint8]]:
             batch: list[NDArray[np.uint8]] = []
-            for key, picture in self._decoded(missing):
+            for row, picture in self._decoded(path_of, digests, rows):
                 if isinstance(picture, PictureError):
-                    unreadable[key] = str(picture)
+                    unreadable[digests[row].tobytes()] = str(picture)
                     advance(1)
                     continue
-                pending.append(key)
+                pending.append(row)
                 batch.append(picture)
                 if len(batch) == self._runtime.batch:
                     yield np.stack(batch)
@@ -119,34 +109,30 @@ class FeatureCache:
             if batch:
                 yield np.stack(batch)
 
-        def write() -> None:
-            features = np.concatenate(computed)
-            computed.clear()
-            self._append(pending[: len(features)], features)
-            del pending[: len(features)]
-
-        with progress("features", len(missing)) as advance:
-            try:
-                for features in self._runtime.encode(batches()):
-                    computed.append(features)
-                    advance(len(features))
-                    if sum(map(len, computed)) >= _ROWS_BETWEEN_WRITES:
-                        write()
-            finally:  # Told to stop, too, keep what is done.
-                if computed:
-                    write()
+        # A disk takes about as long as the network does for a batch: it is written meanwhile.
+        with progress("features", len(rows)) as advance, ThreadPoolExecutor(1) as writer:
+            written: Future[None] | None = None
+            for features in self._runtime.encode(batches()):
+                if written:
+                    written.result()
+                keys = digests[[pending.popleft() for _ in features]]
+                rows_of_bytes = np.ascontiguousarray(features).view(np.uint8)
+                written = writer.submit(self._store.append, keys, rows_of_bytes)
+                advance(len(features))
+            if written:
+                written.result()
         return unreadable
 
     def _decoded(
-        self, missing: dict[bytes, Path]
-    ) -> Iterator[tuple[bytes, NDArray[np.uint8] | PictureError]]:
+        self, path_of: Callable[[int], Path], digests: Digests, rows: Rows
+    ) -> Iterator[tuple[int, NDArray[np.uint8] | PictureError]]:
         """Decode in threads (Pillow lets go of the lock), never far ahead of the network."""
 
-        def decode(key: bytes, path: Path) -> NDArray[np.uint8] | PictureError:
+        def decode(row: int) -> NDArray[np.uint8] | PictureError:
             try:
-                data = path.read_bytes()
+                data = path_of(row).read_bytes()
                 # Otherwise another picture's features would stand under this digest for good.
-                if digest(data) != key:
+                if digest(data) != digests[row].tobytes():
                     return PictureError("it changed while it was being read")
                 return read_rgb(data, self._preprocess)
             except PictureError as error:
@@ -154,11 +140,11 @@ class FeatureCache:
             except OSError as error:
                 return PictureError(f"it cannot be opened: {error.strerror}")
 
-        ahead: deque[tuple[bytes, Future[NDArray[np.uint8] | PictureError]]] = deque()
+        ahead: deque[tuple[int, Future[NDArray[np.uint8] | PictureError]]] = deque()
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            for key, path in missing.items():
-                ahead.append((key, pool.submit(decode, key, path)))
+            for row in rows.tolist():
+                ahead.append((row, pool.submit(decode, row)))
                 if len(ahead) > 4 * self._runtime.batch:
                     first, future = ahead.popleft()
                     yield first, future.result()
@@ -166,21 +152,3 @@ class FeatureCache:
                 yield first, future.result()
         finally:  # Told to stop, do not decode what nobody waits for.
             pool.shutdown(cancel_futures=True)
-
-    def _append(self, keys: list[bytes], features: Features) -> None:
-        facts = self.folder / "facts.json"
-        if not facts.exists():
-            beside = facts.with_suffix(".part")
-            beside.write_text(json.dumps({**self._facts, "dimensions": features.shape[1]}))
-            beside.rename(facts)
-        stored = self.folder / "digests.u8"
-        rows = stored.stat().st_size // 16 if stored.exists() else 0
-        for name, data, width in (
-            ("features.f32", features.tobytes(), 4 * features.shape[1]),
-            ("digests.u8", b"".join(keys), 16),
-        ):
-            with open(self.folder / name, "ab") as file:
-                file.truncate(rows * width)  # What a killed run left without a partner.
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())

@@ -21,14 +21,18 @@ Features = NDArray[np.float32]
 
 
 class Runtime(Protocol):
-    """Turns batches of pictures, uint8 (b, size, size, 3), into features, float32 (b, d)."""
+    """Turns batches of pictures, uint8 (b, size, size, 3), into features, float32 (b, d).
+
+    ``dimensions`` is d; ``batch`` the largest b it is to be given.
+    """
 
     name: str
     precision: str
+    dimensions: int
     batch: int
 
     def encode(self, batches: Iterable[Pictures]) -> Iterator[Features]:
-        """The features of each batch, in order. Batches are at most ``batch`` long."""
+        """The features of each batch, in order."""
         ...
 
 
@@ -104,6 +108,7 @@ class TorchRuntime:
         self._torch = torch
         self._device = torch.device(device)
         self.precision = "bf16" if self._device.type == "cuda" else "f32"
+        self.dimensions = encoder.dimensions
         self._encoder = encoder.to(self._device, memory_format=torch.channels_last)
 
     def encode(self, batches: Iterable[Pictures]) -> Iterator[Features]:

@@ -37,8 +37,7 @@ def bench_pictures(settings: Settings) -> None:
         folder = Path(name)
         write_sample(folder / "pictures", _PICTURES, settings.seed)
         manifest = read_manifest(folder / "pictures")
-        paths = [manifest.path(i) for i in range(len(manifest))]
-        digests = scan(manifest).digests
+        digests = scan(manifest, folder / "cache").digests
         size = backbone.preprocess.size
         tensors = np.random.default_rng(0).integers(0, 256, (_PICTURES, size, size, 3), np.uint8)
 
@@ -52,11 +51,11 @@ def bench_pictures(settings: Settings) -> None:
 
         def extract(turn: int) -> None:
             cache = FeatureCache(folder / f"cache-{turn}", "bench", runtime, backbone.preprocess)
-            cache.features(paths, digests)
+            cache.features(manifest.path, digests)
 
         def decode(_: int) -> None:
-            for path in paths:
-                read_rgb(path, backbone.preprocess)
+            for i in range(_PICTURES):
+                read_rgb(manifest.path(i), backbone.preprocess)
 
         rates = _measure(
             {

@@ -28,7 +28,7 @@ def test_every_file_is_read_and_every_bad_one_named(tmp_path: Path) -> None:
         (tmp_path / f"{i}.png").write_bytes(content)
     (tmp_path / "149.png").unlink()
 
-    seen = scan(manifest(tmp_path, [f"{i}.png" for i in range(150)]))
+    seen = scan(manifest(tmp_path, [f"{i}.png" for i in range(150)]), tmp_path / "cache")
 
     assert list(seen.unreadable) == [70, 71, 149]
     assert "not a picture" in seen.unreadable[70]
@@ -39,5 +39,5 @@ def test_every_file_is_read_and_every_bad_one_named(tmp_path: Path) -> None:
 
 
 def test_no_rows(tmp_path: Path) -> None:
-    seen = scan(manifest(tmp_path, []))
+    seen = scan(manifest(tmp_path, []), tmp_path / "cache")
     assert seen.digests.shape == (0, 16) and seen.unreadable == {}

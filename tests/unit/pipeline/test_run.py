@@ -201,7 +201,7 @@ def test_calibrate_makes_a_new_bundle_and_keeps_the_old(workplace: Path, run: Ru
 def test_doctor_finds_it_all(workplace: Path, run: Run) -> None:
     done = run("doctor", "--port", "0", "--static", str(ROOT / "static"))
     assert done.returncode == 0, done.stderr
-    assert "data: 300 pictures in data, csv, colour (12), type (11)" in done.stdout
+    assert "data in data: 300 pictures, layout csv, tasks colour (12), type (11)" in done.stdout
     assert "weights of resnet50: not in cache" in done.stdout
     assert f"bundle models/{bundle(workplace).name}: whole" in done.stdout
 

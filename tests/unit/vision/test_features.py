@@ -23,7 +23,7 @@ GEOMETRY = Preprocess(resize=32, size=32, interpolation="bilinear")
 class Means:
     """A runtime whose features are the mean colour of a picture: exact, and easy to check."""
 
-    name, precision, batch = "means", "f32", 4
+    name, precision, dimensions, batch = "means", "f32", 3, 4
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pictures = 0
@@ -56,10 +56,10 @@ def test_each_picture_is_computed_once(tmp_path: Path) -> None:
     paths, keys = pictures(tmp_path, 30)
     runtime = Means()
     cache = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY)
-    cache.features(paths[:20], keys[:20])
+    cache.features(paths.__getitem__, keys[:20])
     assert runtime.pictures == 20
     order = np.random.default_rng(1).permutation(30)
-    found, unreadable = cache.features([paths[i] for i in order], keys[order])
+    found, unreadable = cache.features(lambda row: paths[order[row]], keys[order])
     assert runtime.pictures == 30
     assert unreadable == {}
     np.testing.assert_allclose(found, expected([paths[i] for i in order]), rtol=1e-6)
@@ -69,7 +69,7 @@ def test_copies_are_computed_once(tmp_path: Path) -> None:
     paths, keys = pictures(tmp_path, 3)
     runtime = Means()
     cache = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY)
-    found, _ = cache.features(paths * 2, np.concatenate([keys, keys]))
+    found, _ = cache.features((paths * 2).__getitem__, np.concatenate([keys, keys]))
     assert runtime.pictures == 3
     assert (found[:3] == found[3:]).all()
 
@@ -77,11 +77,11 @@ def test_copies_are_computed_once(tmp_path: Path) -> None:
 def test_another_geometry_or_precision_is_another_cache(tmp_path: Path) -> None:
     paths, keys = pictures(tmp_path, 4)
     runtime = Means()
-    FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths, keys)
+    FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths.__getitem__, keys)
     other = Preprocess(resize=40, size=32, interpolation="bilinear")
-    FeatureCache(tmp_path / "cache", "e", runtime, other).features(paths, keys)
+    FeatureCache(tmp_path / "cache", "e", runtime, other).features(paths.__getitem__, keys)
     runtime.precision = "bf16"
-    FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths, keys)
+    FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths.__getitem__, keys)
     assert runtime.pictures == 12
 
 
@@ -90,7 +90,7 @@ def test_a_truncated_picture_is_reported_by_its_row(tmp_path: Path) -> None:
     whole = paths[4].read_bytes()
     paths[4].write_bytes(whole[: len(whole) // 2])
     cache = FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY)
-    found, unreadable = cache.features(paths, digests(paths))
+    found, unreadable = cache.features(paths.__getitem__, digests(paths))
     assert list(unreadable) == [4] and "damaged" in unreadable[4]
     others = [p for p in paths if p != paths[4]]
     np.testing.assert_allclose(np.delete(found, 4, axis=0), expected(others), rtol=1e-6)
@@ -102,10 +102,10 @@ def test_a_picture_replaced_after_it_was_scanned_is_not_stored(tmp_path: Path) -
     old = paths[1].read_bytes()
     paths[1].write_bytes(paths[2].read_bytes())
     cache = FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY)
-    _, unreadable = cache.features(paths, keys)
+    _, unreadable = cache.features(paths.__getitem__, keys)
     assert "changed" in unreadable[1] and len(unreadable) == 1
     paths[1].write_bytes(old)
-    found, unreadable = cache.features(paths, keys)
+    found, unreadable = cache.features(paths.__getitem__, keys)
     assert unreadable == {}
     np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
 
@@ -114,11 +114,11 @@ def test_a_picture_replaced_after_it_was_scanned_is_not_stored(tmp_path: Path) -
 def test_what_a_killed_run_left_is_cut_off(tmp_path: Path, features: int, keys: int) -> None:
     paths, marks = pictures(tmp_path, 20)
     cache = FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY)
-    cache.features(paths[:8], marks[:8])
-    for name, extra in (("features.f32", features), ("digests.u8", keys)):
+    cache.features(paths.__getitem__, marks[:8])
+    for name, extra in (("rows", features), ("keys", keys)):
         with open(cache.folder / name, "ab") as file:
             file.write(b"\x01" * extra)
-    found, _ = cache.features(paths, marks)
+    found, _ = cache.features(paths.__getitem__, marks)
     np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
 
 
@@ -146,16 +146,16 @@ def test_told_to_stop_it_keeps_what_is_done_and_decodes_no_more(
     monkeypatch.setattr("app.vision.features.read_rgb", slowly)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     with pytest.raises(SystemExit):
-        FeatureCache(tmp_path / "cache", "e", Stopped(), GEOMETRY).features(paths, keys)
+        FeatureCache(tmp_path / "cache", "e", Stopped(), GEOMETRY).features(paths.__getitem__, keys)
     assert len(decoded) < 20  # Another 16 waited.
     runtime = Means()
-    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths, keys)
+    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths.__getitem__, keys)
     assert runtime.pictures == 60 - 12
     np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
 
 
 def extract_slowly(folder: Path, paths: list[Path], keys: np.ndarray) -> None:
-    FeatureCache(folder, "e", Means(pause=0.02), GEOMETRY).features(paths, keys)
+    FeatureCache(folder, "e", Means(pause=0.02), GEOMETRY).features(paths.__getitem__, keys)
 
 
 def test_killed_at_any_moment_the_next_run_completes(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_killed_at_any_moment_the_next_run_completes(tmp_path: Path) -> None:
         os.kill(run.pid, signal.SIGKILL)
         run.join()
     runtime = Means()
-    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths, keys)
+    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths.__getitem__, keys)
     np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
 
 
@@ -188,9 +188,9 @@ def test_two_runs_at_once_share_the_work(tmp_path: Path) -> None:
         assert run.exitcode == 0
     runtime = Means()
     cache = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY)
-    found, _ = cache.features(paths, keys)
+    found, _ = cache.features(paths.__getitem__, keys)
     assert runtime.pictures == 0
-    assert (cache.folder / "digests.u8").stat().st_size == 16 * 100
+    assert (cache.folder / "keys").stat().st_size == 16 * 100
     np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
 
 
@@ -198,4 +198,4 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     paths, keys = pictures(tmp_path, 2)
     (tmp_path / "cache").write_text("a file where a folder should be")
     with pytest.raises(SuresetError, match=r"features cannot be written to .*--cache"):
-        FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY).features(paths, keys)
+        FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY).features(paths.__getitem__, keys)
