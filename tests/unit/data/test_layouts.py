@@ -214,6 +214,15 @@ def test_a_link_to_a_folder_inside_is_no_endless_way(tmp_path: Path) -> None:
     assert read_manifest(tmp_path).images == ["x/a.jpg", "y/b.jpg"]
 
 
+def test_a_link_to_a_folder_that_is_hidden_or_seen_anyway(tmp_path: Path) -> None:
+    put(tmp_path, ".store/x/a.jpg", "y/b.jpg")
+    (tmp_path / "x").symlink_to(".store/x")
+    (tmp_path / "a-second-way").symlink_to("y")
+    manifest = read_manifest(tmp_path)
+    assert manifest.images == ["x/a.jpg", "y/b.jpg"]
+    assert manifest.classes == {"class": ["x", "y"]}
+
+
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     put(tmp_path / "real", "x/a.jpg", "y/b.jpg")
     (tmp_path / "data").symlink_to("real")
