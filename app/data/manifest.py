@@ -26,7 +26,7 @@ class Manifest:
         classes: {task: class names, in the order of their codes}.
         labels: {task: codes, (n,)}, -1 where unknown.
         split: given splits, (n,), "" where none is given; None when the layout gives none.
-        group: pictures of one group share a split, (n,), "" where there is none; or None.
+        group: names, (n,), "" where there is none; or None. Pictures of one group share a split.
     """
 
     root: Path
@@ -35,7 +35,7 @@ class Manifest:
     classes: dict[str, list[str]]
     labels: dict[str, NDArray[np.int64]]
     split: NDArray[np.str_] | None = None
-    group: NDArray[np.str_] | None = None
+    group: NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

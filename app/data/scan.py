@@ -50,6 +50,11 @@ def scan(manifest: Manifest, cache_dir: Path) -> Scan:
         SuresetError: the cache cannot be written.
     """
     store = RowStore(cache_dir / CONTENTS, 16)
+    with writing("what the pictures hold", store.folder, "--cache"):
+        return _scan(manifest, store)
+
+
+def _scan(manifest: Manifest, store: RowStore) -> Scan:
     identities, lasting = _identities(manifest)
     place = store.find(identities)
     known = (place >= 0) & identities.any(axis=1)
@@ -80,11 +85,8 @@ def scan(manifest: Manifest, cache_dir: Path) -> Scan:
                 store.append(identities[rows], digests[rows])
 
     # Threads, for disks answer several questions at once.
-    with (
-        writing("what the pictures hold", store.folder, "--cache"),
-        progress("scan", len(manifest)) as advance,
-        ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool,
-    ):
+    threads = 2 * (os.cpu_count() or 1)
+    with progress("scan", len(manifest)) as advance, ThreadPoolExecutor(threads) as pool:
         advance(int(known.sum()))
         seen: list[int] = []
         for rows, readable in zip(tasks, pool.map(look, tasks), strict=True):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import xxhash
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -23,11 +24,13 @@ _SHARES = (0.60, 0.10, 0.15, 0.15)
 
 Digests = NDArray[np.uint8]
 Names = NDArray[np.str_]
+#: Objects, for a text of NumPy's own is as long as the longest.
+Groups = NDArray[np.object_]
 
 
 def assign(
     digests: Digests,
-    group: Names | None,
+    group: Groups | None,
     given: Names | None,
     seed: int,
     images: Sequence[str] | None = None,
@@ -54,8 +57,7 @@ def assign(
     n = len(digests)
     if n == 0:
         return np.empty(0, "<U5")
-    names = np.zeros(n, "<U1") if group is None else np.asarray(group)
-    tie, keys = _ties(np.ascontiguousarray(digests), names)
+    tie, keys = _ties(np.ascontiguousarray(digests), group)
     split = np.array(SPLITS)[_draw(keys, seed)][tie]
     if given is None:
         return split
@@ -63,13 +65,12 @@ def assign(
     return np.where(given != "", given, _follow(tie, split, given, images))
 
 
-def ties(digests: Digests, group: Names | None) -> NDArray[np.int64]:
+def ties(digests: Digests, group: Groups | None) -> NDArray[np.int64]:
     """The tie of each picture, (n,) numbered from 0: one group or one content share a tie."""
-    names = np.zeros(len(digests), "<U1") if group is None else np.asarray(group)
-    return _ties(np.ascontiguousarray(digests), names)[0]
+    return _ties(np.ascontiguousarray(digests), group)[0]
 
 
-def _ties(digests: Digests, group: Names) -> tuple[NDArray[np.int64], Digests]:
+def _ties(digests: Digests, group: Groups | None) -> tuple[NDArray[np.int64], Digests]:
     """The tie that each row belongs to (n,), and each tie's key (ties, 16).
 
     The key is the content's digest, or the digest of the group's name (of the first name, where
@@ -77,11 +78,10 @@ def _ties(digests: Digests, group: Names) -> tuple[NDArray[np.int64], Digests]:
     """
     contents, content = np.unique(digests.view("V16").ravel(), return_inverse=True)
     keys = np.frombuffer(contents.tobytes(), np.uint8).reshape(-1, 16)
-    grouped = np.flatnonzero(group != "")
-    if not len(grouped):
+    if group is None or not (grouped := np.flatnonzero(group != "")).size:
         return content, keys
 
-    groups, of_grouped = np.unique(group[grouped], return_inverse=True)
+    of_grouped, groups = pd.factorize(group[grouped], sort=True)
     nodes = len(contents) + len(groups)
     links = (np.ones(len(grouped), bool), (content[grouped], len(contents) + of_grouped))
     ties, tie_of_node = connected_components(coo_array(links, (nodes, nodes)), directed=False)

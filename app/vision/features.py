@@ -68,16 +68,15 @@ class FeatureCache:
         Raises:
             SuresetError: the cache cannot be written.
         """
-        with writing("the features", self.folder, "--cache"):
-            # A second run on the same cache waits here, and then finds the work done.
-            with self._store.lock():
-                (self.folder / "facts.json").write_text(self._facts)
-                missing = self.missing(digests)
-                unreadable = self._extract(path_of, digests, missing) if len(missing) else {}
-                place = self._store.find(digests)
-                known = place >= 0
-                found = np.zeros((len(digests), self.dimensions), np.float32)
-                found[known] = self._store.rows().view(np.float32)[place[known]]
+        # A second run on the same cache waits at the lock, and then finds the work done.
+        with writing("the features", self.folder, "--cache"), self._store.lock():
+            (self.folder / "facts.json").write_text(self._facts)
+            missing = self.missing(digests)
+            unreadable = self._extract(path_of, digests, missing) if len(missing) else {}
+            place = self._store.find(digests)
+            known = place >= 0
+            found = np.zeros((len(digests), self.dimensions), np.float32)
+            found[known] = self._store.rows().view(np.float32)[place[known]]
         absent = np.flatnonzero(~known).tolist()
         return found, {row: unreadable[digests[row].tobytes()] for row in absent}
 

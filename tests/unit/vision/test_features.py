@@ -149,7 +149,9 @@ def test_told_to_stop_it_keeps_what_is_done_and_decodes_no_more(
         FeatureCache(tmp_path / "cache", "e", Stopped(), GEOMETRY).features(paths.__getitem__, keys)
     assert len(decoded) < 20  # Another 16 waited.
     runtime = Means()
-    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths.__getitem__, keys)
+    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(
+        paths.__getitem__, keys
+    )
     assert runtime.pictures == 60 - 12
     np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
 
@@ -170,7 +172,9 @@ def test_killed_at_any_moment_the_next_run_completes(tmp_path: Path) -> None:
         os.kill(run.pid, signal.SIGKILL)
         run.join()
     runtime = Means()
-    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths.__getitem__, keys)
+    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(
+        paths.__getitem__, keys
+    )
     np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
 
 
