@@ -157,6 +157,22 @@ def bench(
         bench_pictures(settings)
 
 
+@command("cache_dir")
+def cache(
+    settings: Settings,
+    prune: Annotated[
+        int | None,
+        typer.Option(
+            help="remove what was computed and not used for so many days", min=1, metavar="DAYS"
+        ),
+    ] = None,
+) -> None:
+    """Say what the cache holds and how large it is; all but weights can be computed again."""
+    from app.pipeline.cache import cache
+
+    cache(settings, prune)
+
+
 @command(*_DATA, *_BUNDLE, "static_dir", "backbone", "port")
 def doctor(settings: Settings) -> None:
     """Say what was found here, and what to do about what is missing."""

@@ -21,9 +21,6 @@ from app.disk import writing
 from app.progress import progress
 from app.rowstore import RowStore
 
-#: The folder of a cache that remembers what files held.
-CONTENTS = "contents"
-
 _ROWS_A_TASK = 64
 _ROWS_BETWEEN_WRITES = 4096
 #: A file this young may change again without its times telling: some disks count in two seconds.
@@ -49,7 +46,7 @@ def scan(manifest: Manifest, cache_dir: Path) -> Scan:
     Raises:
         SuresetError: the cache cannot be written.
     """
-    store = RowStore(cache_dir / CONTENTS, 16)
+    store = RowStore(cache_dir / "contents" / "xxh3", 16)
     with writing("what the pictures hold", store.folder, "--cache"):
         return _scan(manifest, store)
 

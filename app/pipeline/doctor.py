@@ -7,13 +7,17 @@ import platform
 import shutil
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
+
+from rich.filesize import decimal
 
 from app import __version__
 from app.bundle import bundle_names, open_bundle
 from app.data.layouts import read_manifest
 from app.errors import SuresetError
+from app.pipeline.cache import entries
 from app.settings import Settings
 from app.vision.backbones import EMBEDDED, find_backbone
 from app.vision.runtimes import best_precision
@@ -24,6 +28,7 @@ def doctor(settings: Settings) -> None:
     for finding in (
         *_machine(),
         *_folders(settings),
+        *_cache(settings),
         *_weights(settings),
         *_data(settings),
         *_bundles(settings),
@@ -51,6 +56,15 @@ def _folders(settings: Settings) -> Iterator[str]:
     for folder in folders:
         if folder.exists() and not os.access(folder, os.W_OK):
             yield f"-> {folder} cannot be written: give it to this user, or name another"
+
+
+def _cache(settings: Settings) -> Iterator[str]:
+    size_of: Counter[str] = Counter()
+    for entry in entries(settings.cache_dir):
+        size_of[entry.kind] += entry.size
+    parts = ", ".join(f"{kind} {decimal(size)}" for kind, size in size_of.most_common())
+    holds = f"{decimal(size_of.total())} ({parts})" if size_of else "nothing"
+    yield f"cache: {holds} in {settings.cache_dir}; `python -m app cache` lists it"
 
 
 def _weights(settings: Settings) -> Iterator[str]:

@@ -78,6 +78,7 @@ def exported(backbone: Backbone, cache_dir: Path) -> Path:
             with FileLock(folder.with_name(folder.name + ".lock")):
                 if not folder.is_dir():  # Another run may have made it meanwhile.
                     _make(folder, backbone)
+    os.utime(folder)  # It is in use.
     return folder
 
 

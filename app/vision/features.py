@@ -28,9 +28,6 @@ from app.vision.runtimes import Features, Runtime
 Digests = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 
-#: The folders of features in a cache.
-FEATURES = "features"
-
 
 class FeatureCache:
     """The features that one runtime computed with one preprocessing."""
@@ -46,7 +43,7 @@ class FeatureCache:
             "versions": {name: version(name) for name in ("openvino", "pillow", "torch")},
         }
         self._facts = json.dumps(facts, sort_keys=True)
-        self.folder = cache_dir / FEATURES / hashlib.sha256(self._facts.encode()).hexdigest()[:16]
+        self.folder = cache_dir / "features" / hashlib.sha256(self._facts.encode()).hexdigest()[:16]
         self.dimensions = runtime.dimensions
         self._store = RowStore(self.folder, 4 * self.dimensions)
         self._runtime = runtime
