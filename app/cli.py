@@ -139,9 +139,10 @@ def serve(settings: Settings) -> None:
 def bench(
     settings: Settings,
     what: Annotated[
-        Literal["pictures", "conformal"],
+        Literal["pictures", "data", "conformal"],
         typer.Argument(
             help="pictures: from files to features, beside the bare network; "
+            "data: labels, files and splits of a million pictures; "
             "conformal: from probabilities to sets, beside other libraries"
         ),
     ] = "pictures",
@@ -151,6 +152,10 @@ def bench(
         from app.pipeline.bench.conformal import bench_conformal
 
         bench_conformal(settings.seed)
+    elif what == "data":
+        from app.pipeline.bench.data import bench_data
+
+        bench_data(settings.seed)
     else:
         from app.pipeline.bench.pictures import bench_pictures
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from app.pipeline.bench.libraries import LIBRARIES
+from app.pipeline.bench.memory import forget_peak, memory
 
 #: Processors that every library may use.
 PROCESSORS = 2
@@ -50,32 +51,15 @@ def main(folder: Path, library: str, score: str, alpha: float) -> dict[str, floa
         seconds = time.perf_counter() - started
         return seconds, float(sets[np.arange(rows), truth].mean()), float(sets.sum(axis=1).mean())
 
-    before = _forget_peak()
+    before = forget_peak()
     seconds, coverage, size = min(run() for _ in range(_RUNS))
-    peak = None if before is None else _memory("VmHWM") - before
+    peak = None if before is None else memory("VmHWM") - before
     return {"seconds": seconds, "peak": peak, "coverage": coverage, "size": size}
 
 
 def _keep_to_processors() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:PROCESSORS])
-
-
-def _forget_peak() -> int | None:
-    """Let Linux's high-water mark of memory fall to what is used now; return that, in bytes."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # another system, or one that does not let it be reset
-        return None
-    return _memory("VmRSS")
-
-
-def _memory(name: str) -> int:
-    """A line of ``/proc/self/status``, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(f"/proc/self/status has no {name}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from app.errors import SuresetError
-from app.pipeline.bench import child, conformal
+from app.pipeline.bench import child, conformal, data
 from app.pipeline.bench.libraries import LIBRARIES
+from app.pipeline.bench.memory import forget_peak, memory
 from tests.unit.conformal.draws import problem
 
 SMALL = conformal.Size(calibration=300, test=400, classes=20)
@@ -81,8 +82,23 @@ def test_a_library_that_fails_is_named(tmp_path: Path) -> None:
 def test_peak_memory_is_that_since_it_was_forgotten() -> None:
     mebibyte = 2**20
     np.ones(64 * mebibyte, np.uint8)
-    before = child._forget_peak()
+    before = forget_peak()
     assert before is not None
-    assert child._memory("VmHWM") - before < 4 * mebibyte
+    assert memory("VmHWM") - before < 4 * mebibyte
     np.ones(32 * mebibyte, np.uint8)
-    assert 28 * mebibyte < child._memory("VmHWM") - before < 36 * mebibyte
+    assert 28 * mebibyte < memory("VmHWM") - before < 36 * mebibyte
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory that was used")
+def test_every_step_of_many_pictures_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data, "_SETTLING_S", 0)
+    monkeypatch.setenv("COLUMNS", "120")
+    data.bench_data(seed=0, pictures=400)
+    said = capsys.readouterr().err
+    steps = [line.split("│") for line in said.splitlines() if line.count("│") == 4]
+    assert len(steps) == 5
+    for _, _, seconds, peak, _ in steps:
+        assert float(seconds) < 10 and 0.02 < float(peak) < 5
+    assert "100 features would be computed" in said

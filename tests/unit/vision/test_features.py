@@ -15,6 +15,7 @@ from PIL import Image
 
 from app.data.pictures import Preprocess, digest, read_rgb
 from app.errors import SuresetError
+from app.rowstore import RowStore
 from app.vision.features import FeatureCache
 
 GEOMETRY = Preprocess(resize=32, size=32, interpolation="bilinear")
@@ -156,35 +157,72 @@ def test_told_to_stop_it_keeps_what_is_done_and_decodes_no_more(
     np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
 
 
+class Told(Means):
+    """A runtime that tells a file of each batch it is done with."""
+
+    def __init__(self, told: Path) -> None:
+        super().__init__(pause=0.01)
+        self.told = told
+
+    def encode(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for features in super().encode(batches):
+            with open(self.told, "ab") as file:
+                file.write(b"x" * len(features))
+            yield features
+
+
 def extract_slowly(folder: Path, paths: list[Path], keys: np.ndarray) -> None:
-    FeatureCache(folder, "e", Means(pause=0.02), GEOMETRY).features(paths.__getitem__, keys)
+    runtime = Told(folder / "told")
+    FeatureCache(folder / "cache", "e", runtime, GEOMETRY).features(paths.__getitem__, keys)
 
 
-def test_killed_at_any_moment_the_next_run_completes(tmp_path: Path) -> None:
-    paths, keys = pictures(tmp_path, 200)
-    for seconds in (0.3, 0.7, 0.9):
+def test_killed_at_any_moment_a_run_loses_the_batch_in_flight(tmp_path: Path) -> None:
+    paths, keys = pictures(tmp_path, 400)
+    told = tmp_path / "told"
+    told.touch()
+    stored = 0
+    for more in (20, 61, 90):
         run = multiprocessing.get_context("spawn").Process(
-            target=extract_slowly, args=(tmp_path / "cache", paths, keys)
+            target=extract_slowly, args=(tmp_path, paths, keys)
         )
+        done = stored + more
+        told.write_bytes(b"x" * stored)
         run.start()
-        time.sleep(seconds + 1)
+        deadline = time.monotonic() + 30
+        while told.stat().st_size < done and time.monotonic() < deadline:
+            time.sleep(0.001)
         assert run.pid is not None
         os.kill(run.pid, signal.SIGKILL)
         run.join()
+        cache = FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY)
+        stored = len(keys) - len(cache.missing(keys))
+        # One batch may be on its way to the disk, while the next was computed.
+        assert done <= told.stat().st_size <= stored + 2 * Means.batch < len(keys)
     runtime = Means()
-    found, _ = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(
-        paths.__getitem__, keys
-    )
+    cache = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY)
+    found, _ = cache.features(paths.__getitem__, keys)
+    assert runtime.pictures == len(keys) - stored
     np.testing.assert_allclose(found, expected(paths), rtol=1e-6)
+
+
+def test_of_many_pictures_the_few_new_ones_are_computed(tmp_path: Path) -> None:
+    paths, keys = pictures(tmp_path, 100)
+    old = np.random.default_rng(1).integers(0, 256, (100_000, 16), np.uint8)
+    runtime = Means()
+    cache = FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY)
+    store = RowStore(cache.folder, 4 * cache.dimensions)
+    with store.lock():
+        store.append(old, old[:, :12])
+    found, _ = cache.features(lambda row: paths[row - len(old)], np.concatenate([old, keys]))
+    assert runtime.pictures == 100
+    assert (found[: len(old)].view(np.uint8) == old[:, :12]).all()
+    np.testing.assert_allclose(found[len(old) :], expected(paths), rtol=1e-6)
 
 
 def test_two_runs_at_once_share_the_work(tmp_path: Path) -> None:
     paths, keys = pictures(tmp_path, 100)
     context = multiprocessing.get_context("spawn")
-    runs = [
-        context.Process(target=extract_slowly, args=(tmp_path / "cache", paths, keys))
-        for _ in range(2)
-    ]
+    runs = [context.Process(target=extract_slowly, args=(tmp_path, paths, keys)) for _ in range(2)]
     for run in runs:
         run.start()
     for run in runs:
