@@ -20,7 +20,8 @@ from scipy.sparse.csgraph import connected_components
 from app.data.manifest import SPLITS
 from app.errors import SuresetError
 
-_SHARES = (0.60, 0.10, 0.15, 0.15)
+#: How much of the pictures each of ``SPLITS`` is meant to hold.
+SHARES = (0.60, 0.10, 0.15, 0.15)
 
 Digests = NDArray[np.uint8]
 Names = NDArray[np.str_]
@@ -57,25 +58,23 @@ def assign(
     n = len(digests)
     if n == 0:
         return np.empty(0, "<U5")
-    tie, keys = _ties(np.ascontiguousarray(digests), group)
+    tie, keys = ties_and_keys(digests, group)
     split = np.array(SPLITS)[_draw(keys, seed)][tie]
-    if given is None:
-        return split
-    given = np.asarray(given)
-    return np.where(given != "", given, _follow(tie, split, given, images))
+    return split if given is None else follow(tie, split, np.asarray(given), images)
 
 
 def ties(digests: Digests, group: Groups | None) -> NDArray[np.int64]:
     """The tie of each picture, (n,) numbered from 0: one group or one content share a tie."""
-    return _ties(np.ascontiguousarray(digests), group)[0]
+    return ties_and_keys(digests, group)[0]
 
 
-def _ties(digests: Digests, group: Groups | None) -> tuple[NDArray[np.int64], Digests]:
+def ties_and_keys(digests: Digests, group: Groups | None) -> tuple[NDArray[np.int64], Digests]:
     """The tie that each row belongs to (n,), and each tie's key (ties, 16).
 
     The key is the content's digest, or the digest of the group's name (of the first name, where
     copies of one picture tie groups together), so that a group can grow and keep its place.
     """
+    digests = np.ascontiguousarray(digests)
     contents, content = np.unique(digests.view("V16").ravel(), return_inverse=True)
     keys = np.frombuffer(contents.tobytes(), np.uint8).reshape(-1, 16)
     if group is None or not (grouped := np.flatnonzero(group != "")).size:
@@ -96,10 +95,14 @@ def _ties(digests: Digests, group: Groups | None) -> tuple[NDArray[np.int64], Di
 
 def _draw(keys: Digests, seed: int) -> NDArray[np.int64]:
     """Keys (m, 16) -> number of the split, (m,)."""
+    ends = np.cumsum(SHARES)[:-1]
+    return np.searchsorted(ends, (places(keys, seed) >> np.uint64(11)) * 2.0**-53, side="right")
+
+
+def places(keys: Digests, seed: int) -> NDArray[np.uint64]:
+    """Keys (m, 16) -> the hash of each with the seed, (m,), spread evenly over all 64 bits."""
     halves = np.ascontiguousarray(keys).view("<u8")
-    place = _mix(halves[:, 1] ^ _mix(halves[:, 0] ^ _mix(np.array([seed], np.uint64))))
-    ends = np.cumsum(_SHARES)[:-1]
-    return np.searchsorted(ends, (place >> np.uint64(11)) * 2.0**-53, side="right")
+    return _mix(halves[:, 1] ^ _mix(halves[:, 0] ^ _mix(np.array([seed], np.uint64))))
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -110,10 +113,14 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def _follow(
+def follow(
     tie: NDArray[np.int64], split: Names, given: Names, images: Sequence[str] | None
 ) -> Names:
-    """Replace ``split`` by the given split of the tie, where it has one."""
+    """Replace ``split`` by the given split of the tie, where it has one.
+
+    Raises:
+        SuresetError: tied pictures are given different splits.
+    """
     rows = np.flatnonzero(given != "")
     leader = np.full(tie.max() + 1, -1)
     leader[tie[rows[::-1]]] = rows[::-1]
