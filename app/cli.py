@@ -27,6 +27,10 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+data = typer.Typer(
+    help="Look at a folder of labelled pictures, and prepare it.", no_args_is_help=True
+)
+cli.add_typer(data, name="data")
 
 _DATA = ("data_dir", "layout")
 _BUNDLE = ("models_dir", "model", "cache_dir")
@@ -36,7 +40,9 @@ _WANDB = ("wandb_dir", "wandb_key_file", "wandb_project", "wandb_entity", "wandb
 _SERVER = ("models_dir", "model", "static_dir", "address", "port")
 
 
-def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    *names: str, of: typer.Typer = cli
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register ``function(settings, ...)`` as a command with the flags of the named settings."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -53,7 +59,7 @@ def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         parameters.append(_keyword("config", Annotated[Path | None, option]))
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__doc__ = function.__doc__
-        cli.command(function.__name__)(run)
+        of.command(function.__name__)(run)
         return function
 
     return register
@@ -184,6 +190,14 @@ def doctor(settings: Settings) -> None:
     from app.pipeline.doctor import doctor
 
     doctor(settings)
+
+
+@command(*_DATA, "seed", of=data)
+def split(settings: Settings) -> None:
+    """Write the split of every picture into labels.csv, balanced over all tasks' classes."""
+    from app.pipeline.split import split
+
+    split(settings)
 
 
 def main() -> None:

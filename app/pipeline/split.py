@@ -1,0 +1,101 @@
+"""Write down which split every picture is in, balanced over the tasks' classes."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from app.data.labelling import check_writable, write_splits
+from app.data.layouts import read_manifest
+from app.data.manifest import LABELS_FILE, SPLITS, Manifest
+from app.data.scan import scan
+from app.data.splits import SHARES, Names
+from app.data.stratify import stratify
+from app.errors import SuresetError
+from app.progress import console, say
+from app.settings import Settings
+
+
+def split(settings: Settings) -> None:
+    """Fill the column ``split`` of the folder's ``labels.csv``; splits that are there stay.
+
+    Raises:
+        SuresetError: the folder cannot be read or written, or the given splits contradict each
+            other; it says what to do, and nothing was changed.
+    """
+    try:
+        manifest = read_manifest(settings.data_dir, settings.layout)
+    except OSError as error:
+        raise SuresetError(
+            f"{error.filename} cannot be read ({error.strerror}): give this user the right to."
+        ) from error
+    n = len(manifest)
+    say(f"{settings.data_dir}: {n} pictures, layout {manifest.layout}")
+    given = np.full(n, "", "<U5") if manifest.split is None else manifest.split
+    free = int((given == "").sum())
+    found = given
+    if free:
+        check_writable(manifest)
+        found = _find_splits(manifest, settings.seed)
+    filled = int(((given == "") & (found != "")).sum())
+    if filled:
+        write_splits(manifest, found)
+
+    _print_table(manifest, found)
+    file = manifest.root / LABELS_FILE
+    if not filled:
+        say(f"nothing to write: {n - free} of {n} pictures were in a split already")
+    elif manifest.layout == "csv":
+        say(f"{file}: {filled} pictures were put in a split, {n - free} stay in theirs")
+    else:
+        say(
+            f"{file}: written, {filled} pictures were put in a split; from now on it labels the "
+            f"pictures, and not the layout {manifest.layout}"
+        )
+    say("next: make train")
+
+
+def _find_splits(manifest: Manifest, seed: int) -> Names:
+    """The split of every picture that can be read, "" of the others, (n,)."""
+    seen = scan(manifest)
+    for row, why in list(seen.unreadable.items())[:5]:
+        say(f"left without a split, {manifest.images[row]}: {why}")
+    if len(seen.unreadable) > 5:
+        say(f"left without a split, {len(seen.unreadable) - 5} more pictures that cannot be read")
+    readable = np.ones(len(manifest), bool)
+    readable[list(seen.unreadable)] = False
+    rows = np.flatnonzero(readable)
+    known = manifest.take(rows)
+    found = np.full(len(manifest), "", "<U5") if manifest.split is None else manifest.split.copy()
+    found = found.astype("<U5")
+    found[rows] = stratify(
+        known.labels, seen.digests[rows], known.group, known.split, seed, known.images
+    )
+    return found
+
+
+def _print_table(manifest: Manifest, found: Names) -> None:
+    """How many pictures are in each split: all, and of each task the class furthest from that."""
+    table = Table(title="pictures, and the class of each task that is furthest from its share")
+    table.add_column("")
+    table.add_column("all", justify="right")
+    for name, share in zip(SPLITS, SHARES, strict=True):
+        table.add_column(f"{name} {share:.0%}", justify="right", no_wrap=True)
+    number = np.select([found == name for name in SPLITS], range(len(SPLITS)), -1)
+    counts = np.bincount(number[number >= 0], minlength=len(SPLITS))
+    table.add_row("all", *_cells(counts))
+    for task, classes in manifest.classes.items():
+        codes = manifest.labels[task]
+        known = (codes >= 0) & (number >= 0)
+        cell = codes[known] * len(SPLITS) + number[known]
+        counts = np.bincount(cell, minlength=len(classes) * len(SPLITS)).reshape(len(classes), -1)
+        off = np.abs(counts - counts.sum(1, keepdims=True) * SHARES).max(1)
+        furthest = int(off.argmax())
+        table.add_row(escape(f"{task}: {classes[furthest]}"), *_cells(counts[furthest]))
+    console.print(table)
+
+
+def _cells(counts: np.ndarray) -> list[str]:
+    total = int(counts.sum())
+    return [str(total), *(f"{n} ({n / max(total, 1):.1%})" for n in counts.tolist())]
