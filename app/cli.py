@@ -192,7 +192,7 @@ def doctor(settings: Settings) -> None:
     doctor(settings)
 
 
-@command(*_DATA, "seed", of=data)
+@command(*_DATA, "cache_dir", "seed", of=data)
 def split(settings: Settings) -> None:
     """Write the split of every picture into labels.csv, balanced over all tasks' classes."""
     from app.pipeline.split import split

@@ -51,7 +51,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.data.manifest import SPLITS
-from app.data.splits import SHARES, Digests, Names, follow, places, ties_and_keys
+from app.data.splits import SHARES, Digests, Groups, Names, follow, places, ties_and_keys
 
 _TRAIN, _VALID, _CALIB, _TEST = range(len(SPLITS))
 _FREE = -1
@@ -68,7 +68,7 @@ Chances = NDArray[np.float64]
 def stratify(
     labels: Mapping[str, Numbers],
     digests: Digests,
-    group: Names | None,
+    group: Groups | None,
     given: Names | None,
     seed: int,
     images: Sequence[str] | None = None,

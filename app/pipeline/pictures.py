@@ -120,12 +120,7 @@ def find_pictures(settings: Settings) -> Pictures:
     Raises:
         SuresetError: the folder holds nothing that can be learnt from; it says why.
     """
-    try:
-        manifest = read_manifest(settings.data_dir, settings.layout)
-    except OSError as error:
-        raise SuresetError(
-            f"{error.filename} cannot be read ({error.strerror}): give this user the right to."
-        ) from error
+    manifest = read_manifest(settings.data_dir, settings.layout)
     for name in {JOINT, BONFERRONI} & set(manifest.classes):
         raise SuresetError(
             f"a task cannot be called {name}, which means all tasks at once: rename its column."

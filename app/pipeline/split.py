@@ -12,7 +12,6 @@ from app.data.manifest import LABELS_FILE, SPLITS, Manifest
 from app.data.scan import scan
 from app.data.splits import SHARES, Names
 from app.data.stratify import stratify
-from app.errors import SuresetError
 from app.progress import console, say
 from app.settings import Settings
 
@@ -24,20 +23,15 @@ def split(settings: Settings) -> None:
         SuresetError: the folder cannot be read or written, or the given splits contradict each
             other; it says what to do, and nothing was changed.
     """
-    try:
-        manifest = read_manifest(settings.data_dir, settings.layout)
-    except OSError as error:
-        raise SuresetError(
-            f"{error.filename} cannot be read ({error.strerror}): give this user the right to."
-        ) from error
+    manifest = read_manifest(settings.data_dir, settings.layout)
+    say(str(manifest))
     n = len(manifest)
-    say(f"{settings.data_dir}: {n} pictures, layout {manifest.layout}")
     given = np.full(n, "", "<U5") if manifest.split is None else manifest.split
     free = int((given == "").sum())
     found = given
     if free:
         check_writable(manifest)
-        found = _find_splits(manifest, settings.seed)
+        found = _find_splits(manifest, settings)
     filled = int(((given == "") & (found != "")).sum())
     if filled:
         write_splits(manifest, found)
@@ -56,9 +50,9 @@ def split(settings: Settings) -> None:
     say("next: make train")
 
 
-def _find_splits(manifest: Manifest, seed: int) -> Names:
+def _find_splits(manifest: Manifest, settings: Settings) -> Names:
     """The split of every picture that can be read, "" of the others, (n,)."""
-    seen = scan(manifest)
+    seen = scan(manifest, settings.cache_dir)
     for row, why in list(seen.unreadable.items())[:5]:
         say(f"left without a split, {manifest.images[row]}: {why}")
     if len(seen.unreadable) > 5:
@@ -70,7 +64,7 @@ def _find_splits(manifest: Manifest, seed: int) -> Names:
     found = np.full(len(manifest), "", "<U5") if manifest.split is None else manifest.split.copy()
     found = found.astype("<U5")
     found[rows] = stratify(
-        known.labels, seen.digests[rows], known.group, known.split, seed, known.images
+        known.labels, seen.digests[rows], known.group, known.split, settings.seed, known.images
     )
     return found
 

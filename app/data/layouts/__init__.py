@@ -61,13 +61,19 @@ def read_manifest(root: Path, layout: str = "auto") -> Manifest:
             is there.
 
     Raises:
-        SuresetError: the folder does not hold what it should; the sentence says what to do.
+        SuresetError: the folder does not hold what it should, or cannot be read; the sentence says
+            what to do.
     """
     if not root.is_dir():
         raise SuresetError(f"there is no folder {root}: check --data.")
-    if layout == "auto":
-        layout = _find_layout(root)
-    manifest = _READERS[layout](root)
+    try:
+        if layout == "auto":
+            layout = _find_layout(root)
+        manifest = _READERS[layout](root)
+    except OSError as error:
+        raise SuresetError(
+            f"{error.filename} cannot be read ({error.strerror}): give this user the right to."
+        ) from error
     if not len(manifest):
         raise no_pictures(root)
     for task, codes in manifest.labels.items():

@@ -20,6 +20,7 @@ from app.data.manifest import LABELS_FILE
 from app.data.pictures import Preprocess
 from app.data.scan import scan
 from app.data.splits import assign
+from app.data.stratify import stratify
 from app.pipeline.bench.memory import forget_peak, memory
 from app.progress import console, progress, say
 from app.rowstore import RowStore
@@ -67,8 +68,10 @@ def bench_data(seed: int, pictures: int = _PICTURES) -> None:
             scan(manifest, cache_dir)
         with measuring("look again, nothing changed"):
             digests = scan(manifest, cache_dir).digests
-        with measuring("split"):
+        with measuring("split by content"):
             assign(digests, manifest.group, manifest.split, seed, manifest.images)
+        with measuring("split, stratified over three tasks"):
+            stratify(manifest.labels, digests, manifest.group, manifest.split, seed)
         preprocess = Preprocess(resize=1, size=1, interpolation="nearest")
         cache = FeatureCache(cache_dir, "bench", _NoRuntime(), preprocess)
         store = RowStore(cache.folder, 4 * cache.dimensions)

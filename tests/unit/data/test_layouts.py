@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -453,3 +455,24 @@ def test_every_suffix_in_any_case(tmp_path: Path) -> None:
     put(tmp_path, "x/jpg", "x/a.svg", "x/a.jpg.txt", "x/a.heic")
     found = [re.sub(r".*\.", "", image) for image in read_manifest(tmp_path).images]
     assert sorted(found) == sorted([*suffixes, "jpg"])
+
+
+# What may not be read
+
+
+@pytest.mark.parametrize("place", ["x", "labels.csv"])
+def test_a_folder_that_may_not_be_read_is_one_sentence(place: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        data = Path(name) / "data"
+        put(data, "x/a.jpg", "y/b.jpg")
+        if place == "labels.csv":
+            write_csv(data, "image,kind\nx/a.jpg,x\ny/b.jpg,y\n")
+        (data / place).chmod(0)
+        user = os.geteuid()
+        os.seteuid(user or 65534)  # To root everything is readable.
+        try:
+            refused(data, f"{place} cannot be read", "give this user the right to")
+        finally:
+            os.seteuid(user)
+            (data / place).chmod(0o755)

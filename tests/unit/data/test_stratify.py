@@ -227,7 +227,7 @@ def test_large_groups_are_made_up_for_by_small_ones() -> None:
     of = np.repeat(np.arange(1200), np.minimum(rng.zipf(1.7, 1200), 64))[:2400]
     assert len(of) == 2400
     labels = {task: codes[of] for task, codes in random_labels(1200, 2).items()}
-    group = np.char.add("group ", of.astype(str))
+    group = np.char.add("group ", of.astype(str)).astype(object)
     split = stratify(labels, contents(range(2400)), group, None, 0)
     for one in np.unique(of):
         assert len(set(split[of == one])) == 1

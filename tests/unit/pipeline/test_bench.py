@@ -98,7 +98,7 @@ def test_every_step_of_many_pictures_is_measured(
     data.bench_data(seed=0, pictures=400)
     said = capsys.readouterr().err
     steps = [line.split("│") for line in said.splitlines() if line.count("│") == 4]
-    assert len(steps) == 5
+    assert len(steps) == 6
     for _, _, seconds, peak, _ in steps:
         assert float(seconds) < 10 and 0.02 < float(peak) < 5
     assert "100 features would be computed" in said
