@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, StringConstraints, TypeAdapter
 
+from app.catalogue import ADDRESS, read_catalogue
 from app.checksums import sha256_of
 from app.data.download import fetch
 from app.data.pictures import Preprocess
@@ -66,7 +66,7 @@ class Weights:
 class Entry(BaseModel, extra="forbid"):
     """What the catalogue says of a backbone."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+    url: Annotated[str, StringConstraints(pattern=ADDRESS)]
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
 
 
@@ -79,22 +79,12 @@ def published_weights(name: str, static_dir: Path) -> Weights:
     Raises:
         SuresetError: the catalogue is missing or malformed, or it has no such name.
     """
-    file = static_dir / "weights.yaml"
-    try:
-        entries = _CATALOGUE.validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise SuresetError(
-            f"there is no {file}: point --static at the folder static of the repository."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SuresetError(f"{file} is not YAML: mend it.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = " ".join(str(part) for part in first["loc"] if part != "[key]") or "it"
-        raise SuresetError(
-            f"{file} is no catalogue of weights ({where}: {first['msg']}): "
-            "give each backbone its url and the 64 digits of its sha256."
-        ) from error
+    entries = read_catalogue(
+        static_dir / "weights.yaml",
+        _CATALOGUE,
+        of="weights",
+        todo="give each backbone its url and the 64 digits of its sha256",
+    )
     if name not in entries:
         known = ", ".join([*entries, EMBEDDED])
         raise SuresetError(f"there is no backbone {name}: --backbone can be {known}.")
