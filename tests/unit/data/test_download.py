@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.data import download
-from app.data.download import fetch
+from app.data.download import fetch, length_of
 from app.errors import SuresetError
 from tests.unit.data.publisher import CONTENT, SHA256, Publisher, publishing
 
@@ -280,3 +280,144 @@ def test_a_folder_that_cannot_be_made(server: Publisher, tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(SuresetError, match="cannot be written"):
         fetch(server.url, SHA256, tmp_path / "file" / "weights.pth")
+
+
+# ---- a file whose checksum nobody knows
+
+OTHER = CONTENT[::-1]
+LONG_AGO = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+def broken_off(server: Publisher, path: Path, **validators: object) -> None:
+    """Receive 300,000 bytes, and forget that anything was asked."""
+    for name, value in validators.items():
+        setattr(server, name, value)
+    server.break_off_after, server.ranges = 300_000, False
+    with pytest.raises(SuresetError, match="broke off"):
+        fetch(server.url, None, path)
+    assert 0 < part(path).stat().st_size <= 300_000
+    server.break_off_after, server.ranges = None, True
+    server.asked.clear()
+    server.sent.clear()
+
+
+def test_it_is_taken_as_it_is_sent(server: Publisher, path: Path) -> None:
+    fetch(server.url, None, path)
+    fetch(server.url, None, path)
+    assert path.read_bytes() == CONTENT and server.asked == [None]
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name, path.name + ".lock"]
+
+
+@pytest.mark.parametrize("validators", [{"tagged": True}, {"modified": LONG_AGO}])
+def test_the_rest_of_the_same_file_is_asked_for(
+    server: Publisher, path: Path, validators: dict[str, object]
+) -> None:
+    broken_off(server, path, **validators)
+    have = part(path).stat().st_size
+    fetch(server.url, None, path)
+    assert path.read_bytes() == CONTENT
+    assert server.asked == [f"bytes={have}-"] and server.sent == [len(CONTENT) - have]
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name, path.name + ".lock"]
+
+
+@pytest.mark.parametrize("sha256", [None, SHA256])
+def test_a_part_that_was_whole_is_not_sent_again(
+    server: Publisher, path: Path, sha256: str | None
+) -> None:
+    broken_off(server, path, tagged=True)
+    part(path).write_bytes(CONTENT)
+    fetch(server.url, sha256, path)
+    assert path.read_bytes() == CONTENT and server.sent == []
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_of_a_file_that_changed_meanwhile_nothing_old_is_kept(
+    server: Publisher, path: Path, heeds: bool
+) -> None:
+    """Not even from a server that sends the rest of another file than it was asked for."""
+    broken_off(server, path, tagged=True)
+    server.content, server.heeds_if_range = OTHER, heeds
+    fetch(server.url, None, path)
+    assert path.read_bytes() == OTHER
+    assert server.sent[-1] == len(OTHER)
+
+
+def test_a_file_that_changes_between_two_attempts_of_one_call(
+    server: Publisher, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.tagged, server.break_off_after = True, 300_000
+    receive = download._receive
+
+    def change_after(url: str, part: Path, resume_blindly: bool) -> None:
+        try:
+            receive(url, part, resume_blindly)
+        finally:
+            server.content, server.break_off_after = OTHER, None
+
+    monkeypatch.setattr(download, "_receive", change_after)
+    fetch(server.url, None, path)
+    assert path.read_bytes() == OTHER
+    assert server.asked[0] is None and server.asked[1] is not None and len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "modified",
+    [None, "yesterday", "Fri, 31 Dec 9999 23:59:59 GMT", "Sun, 06 Nov 1994 08:49:37 -0000"],
+    ids=["none", "no date", "the future", "no time zone"],
+)
+def test_without_anything_to_tell_files_apart_it_begins_anew(
+    server: Publisher, path: Path, modified: str | None
+) -> None:
+    broken_off(server, path, modified=modified)
+    assert not part(path).with_name("weights.pth.part.validator").exists()
+    fetch(server.url, None, path)
+    assert path.read_bytes() == CONTENT
+    assert server.asked == [None] and server.sent == [len(CONTENT)]
+
+
+def test_a_validator_does_not_outlive_what_it_was_of(server: Publisher, path: Path) -> None:
+    """The file changes, is broken off again and comes without a tag: nothing tells it now."""
+    broken_off(server, path, tagged=True)
+    server.content = OTHER
+    broken_off(server, path, tagged=False)
+    server.content, server.tagged = CONTENT, True
+    fetch(server.url, None, path)
+    assert path.read_bytes() == CONTENT and server.asked == [None]
+
+
+def test_a_known_checksum_with_a_tag_is_no_worse(server: Publisher, path: Path) -> None:
+    broken_off(server, path, tagged=True)
+    have = part(path).stat().st_size
+    fetch(server.url, SHA256, path)
+    assert path.read_bytes() == CONTENT and server.asked == [f"bytes={have}-"]
+
+
+def test_what_cannot_be_the_file_is_refused_and_forgotten(server: Publisher, path: Path) -> None:
+    def check(file: Path) -> None:
+        raise SuresetError(f"{file.stat().st_size} bytes of nonsense.")
+
+    for sha256 in (None, SHA256):
+        with pytest.raises(SuresetError, match=f"^{len(CONTENT)} bytes of nonsense"):
+            fetch(server.url, sha256, path, check=check)
+        assert [file.name for file in path.parent.iterdir()] == [path.name + ".lock"]
+
+
+def test_a_file_that_moved(server: Publisher, path: Path) -> None:
+    server.moved = {"/weights.pth": "/first", "/first": server.address("/second")}
+    server.files = {"/second": OTHER}
+    fetch(server.url, None, path)
+    assert path.read_bytes() == OTHER
+    assert length_of(server.url) == len(OTHER)
+
+
+def test_how_long_a_file_is(server: Publisher) -> None:
+    assert length_of(server.url) == len(CONTENT) and server.heads == ["/weights.pth"]
+    server.length = "unknown"
+    assert length_of(server.url) is None
+    server.answers_head = False
+    assert length_of(server.url) is None
+    assert server.asked == []
+    with Publisher() as closed:
+        url = closed.url.replace("//", "//me:p@ss@")
+    with pytest.raises(SuresetError, match=f"{closed.url} cannot be had: there is no connection"):
+        length_of(url)
