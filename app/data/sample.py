@@ -7,10 +7,8 @@ picture's number, so a larger set begins with the smaller one.
 from __future__ import annotations
 
 import csv
-import errno
 import multiprocessing
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,11 +17,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from app.data.drawing.picture import draw_picture
+from app.data.filling import filling, finish
 from app.data.manifest import LABELS_FILE
-from app.errors import SuresetError
 from app.progress import progress
 
 #: How often a type and a colour occur, in percent: some are rare, as in the street.
@@ -76,23 +73,9 @@ _QUALITY = 90
 _FEW = 100
 _MOST_PROCESSES = 8
 
-_UNFINISHED = ".sample-unfinished"
-_LOCK = ".sample-lock"
-
-
-def wants_sample(root: Path) -> bool:
-    """Whether a folder is missing or empty, or holds a sample set that was broken off."""
-    if not root.is_dir() or _can_be_finished(root):
-        return True
-    return not any(_visible(root))
-
 
 def write_sample(root: Path, size: int = 2400, seed: int = 0) -> None:
-    """Write ``labels.csv`` and ``images/`` into an empty folder.
-
-    Everything is written into a hidden folder inside ``root``, which may be a mount point and so
-    could not itself be renamed, and moved from there when it is whole, ``labels.csv`` last. A set
-    that was broken off is begun anew by the next call.
+    """Write ``labels.csv`` and ``images/`` into an empty folder, both or none.
 
     Args:
         root: the folder; it is made when it is missing.
@@ -102,40 +85,10 @@ def write_sample(root: Path, size: int = 2400, seed: int = 0) -> None:
     Raises:
         SuresetError: the folder holds something else, or cannot be written.
     """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / _LOCK):
-            _write(root, size, seed)
-    except OSError as error:
-        todo = "make room there" if error.errno == errno.ENOSPC else "see to it"
-        raise SuresetError(
-            f"the sample set cannot be written into {root}: {error.strerror}; {todo} or name "
-            "another folder with --data."
-        ) from error
-
-
-def _write(root: Path, size: int, seed: int) -> None:
-    unfinished = root / _UNFINISHED
-    if not _can_be_finished(root):
-        if any(_visible(root)):
-            raise SuresetError(
-                f"{root} is not empty: the sample set is written only into an empty folder."
-            )
-        shutil.rmtree(unfinished, ignore_errors=True)
-        _draw(unfinished, size, seed)
-        (unfinished / "images").rename(root / "images")
-    (unfinished / LABELS_FILE).rename(root / LABELS_FILE)
-    unfinished.rmdir()
-
-
-def _visible(root: Path) -> Iterator[Path]:
-    return (path for path in root.iterdir() if not path.name.startswith("."))
-
-
-def _can_be_finished(root: Path) -> bool:
-    """Whether only the last of the two moves is missing."""
-    unfinished = root / _UNFINISHED
-    return (unfinished / LABELS_FILE).is_file() and not (unfinished / "images").exists()
+    what = "the sample set"
+    if not finish(root, what):
+        with filling(root, what) as folder:
+            _draw(folder, size, seed)
 
 
 def _draw(folder: Path, size: int, seed: int) -> None:

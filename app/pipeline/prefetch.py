@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from app.data.download import DownloadError
-from app.data.sample import wants_sample, write_sample
+from app.data.filling import is_vacant
+from app.data.sample import write_sample
 from app.progress import say
 from app.settings import DEFAULT_DATA_DIR, Settings
 from app.vision.backbones import EMBEDDED, fetch_weights
@@ -28,6 +29,6 @@ def prefetch(settings: Settings) -> None:
     size = settings.sample_size
     if size is None:
         size = _SAMPLE_SIZE if settings.data_dir == DEFAULT_DATA_DIR else 0
-    if size and wants_sample(settings.data_dir):
+    if size and is_vacant(settings.data_dir):
         say(f"{settings.data_dir} is empty: writing a sample set of {size} drawn vehicles into it")
         write_sample(settings.data_dir, size, settings.seed)

@@ -13,8 +13,9 @@ from PIL import Image
 
 from app.data import sample
 from app.data.drawing.picture import DRAWN, PAINTS, draw_picture
+from app.data.filling import is_vacant
 from app.data.layouts import read_manifest
-from app.data.sample import COLOURS, TYPES, wants_sample, write_sample
+from app.data.sample import COLOURS, TYPES, write_sample
 from app.errors import SuresetError
 
 
@@ -44,8 +45,8 @@ def test_it_is_read_as_it_was_written(written: Path) -> None:
         with Image.open(manifest.path(i)) as picture:
             assert picture.size == (256, 256) and picture.mode == "RGB"
             assert picture.format == "JPEG"
-    assert not wants_sample(written)
-    assert {path.name for path in written.iterdir()} <= {"images", "labels.csv", ".sample-lock"}
+    assert not is_vacant(written)
+    assert {path.name for path in written.iterdir()} <= {"images", "labels.csv", ".lock"}
 
 
 def test_the_same_seed_gives_the_same_bytes_and_more_pictures_the_same_first(
@@ -121,15 +122,13 @@ def test_a_set_broken_off_while_drawing_is_not_there_and_begun_anew(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken_off(tmp_path, monkeypatch, after=4)
-    assert contents(tmp_path).keys() == {
-        name for name in contents(tmp_path) if name.startswith(".sample-unfinished/")
-    }
+    assert contents(tmp_path) == {}
     with pytest.raises(SuresetError, match="there are no pictures"):
         read_manifest(tmp_path)
-    assert wants_sample(tmp_path)
+    assert is_vacant(tmp_path)
     write_sample(tmp_path, size=12, seed=5)
     assert contents(tmp_path)["images/00011.jpg"] == contents(written)["images/00011.jpg"]
-    assert not list(tmp_path.glob(".sample-unfinished"))
+    assert not list(tmp_path.glob(".unfinished"))
 
 
 def test_a_set_broken_off_between_its_two_moves_is_finished(
@@ -147,7 +146,7 @@ def test_a_set_broken_off_between_its_two_moves_is_finished(
         with pytest.raises(KeyboardInterrupt):
             write_sample(tmp_path, size=12)
     assert not (tmp_path / "labels.csv").exists() and (tmp_path / "images").is_dir()
-    assert wants_sample(tmp_path)
+    assert is_vacant(tmp_path)
     write_sample(tmp_path, size=12)
     assert len(read_manifest(tmp_path)) == 12
 
@@ -158,7 +157,7 @@ def test_pictures_of_somebody_else_are_never_touched(
     broken_off(tmp_path, monkeypatch, after=2)
     (tmp_path / "images").mkdir()
     (tmp_path / "images/mine.jpg").write_text("mine")
-    assert not wants_sample(tmp_path)
+    assert not is_vacant(tmp_path)
     with pytest.raises(SuresetError, match="is not empty"):
         write_sample(tmp_path, size=12)
     assert (tmp_path / "images/mine.jpg").read_text() == "mine"
@@ -166,11 +165,11 @@ def test_pictures_of_somebody_else_are_never_touched(
 
 
 def test_which_folders_want_one(tmp_path: Path) -> None:
-    assert wants_sample(tmp_path / "missing") and wants_sample(tmp_path)
+    assert is_vacant(tmp_path / "missing") and is_vacant(tmp_path)
     (tmp_path / ".gitkeep").touch()
-    assert wants_sample(tmp_path)
+    assert is_vacant(tmp_path)
     (tmp_path / "cat.jpg").touch()
-    assert not wants_sample(tmp_path)
+    assert not is_vacant(tmp_path)
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
