@@ -30,6 +30,9 @@ Space = Literal["taskwise", "joint"]
 Score = Literal["hinge", "margin", "pip", "aps", "raps", "saps"]
 Taxonomy = Literal["global", "task", "class", "cluster", "task_cluster"]
 
+#: Published data sets, by the names of their layouts.
+Dataset = Literal["sgvehicle", "utkface"]
+
 #: In the place of a method's part: choose it on the validation split.
 AUTO = "auto"
 #: The settings that together are a method.
@@ -49,7 +52,9 @@ class Settings(BaseSettings):
         Path("cache"), description="weights, features and checkpoints of training, safe to delete"
     )
     logs_dir: Path = Field(Path("lightning_logs"), description="training logs")
-    static_dir: Path = Field(Path("static"), description="web assets, and the catalogue of weights")
+    static_dir: Path = Field(
+        Path("static"), description="web assets, and the catalogues of weights and data sets"
+    )
     # Compose's name for the folder of the host is that of the same folder in a local run.
     wandb_dir: Path = Field(
         Path("wandb"),
@@ -59,6 +64,11 @@ class Settings(BaseSettings):
 
     layout: Literal["auto", "csv", "thesis", "folders", "sgvehicle", "utkface"] = Field(
         "auto", description="how the folder names its labels; found out unless given"
+    )
+    dataset: Dataset | None = Field(
+        None,
+        description="published data set that prefetch brings into an empty data folder, "
+        "instead of the sample set",
     )
     sample_size: int | None = Field(
         None,

@@ -24,6 +24,15 @@ def test_variables_and_flags_reach_both_runners(machine: Machine, runner: str) -
     assert f"{seen} ".startswith("ALPHA=0.05 DATA_DIR=./pics ")
 
 
+@pytest.mark.parametrize("runner", ["docker", "local"])
+@pytest.mark.parametrize("flag", ["--dataset utkface", "--dataset=utkface"])
+def test_a_data_set_is_asked_of_prefetch_alone(machine: Machine, runner: str, flag: str) -> None:
+    machine.make("train", f"RUNNER={runner}", f"ARGS=--score aps {flag} --seed 3")
+    prefetch, train = machine.calls(" run " if runner == "docker" else "python -m")
+    assert prefetch.endswith(f" prefetch {flag} --seed 3")
+    assert train.endswith(" train --score aps --seed 3")
+
+
 def test_containers_run_as_the_caller(machine: Machine) -> None:
     machine.add("id", ID)
     machine.make("calibrate")

@@ -1,4 +1,4 @@
-"""``prefetch`` as it is run, with a catalogue that names a server which behaves badly."""
+"""``prefetch`` of weights as it is run, from a server which behaves badly."""
 
 from __future__ import annotations
 
