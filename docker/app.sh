@@ -101,34 +101,16 @@ prefetch() {
             continue
         fi
         case $argument in
-            --data | --dataset | --cache | --static | --backbone | --seed | --config)
+            --data | --cache | --static | --backbone | --seed | --config)
                 set -- "$@" "$argument"
                 wanted=value
                 ;;
-            --data=* | --dataset=* | --cache=* | --static=* | --backbone=* | --seed=* | --config=*)
+            --data=* | --cache=* | --static=* | --backbone=* | --seed=* | --config=*)
                 set -- "$@" "$argument"
                 ;;
         esac
     done
     run prefetch "$@"
-}
-
-# Train with all of them but the data set, which has been fetched by then.
-train() {
-    other=
-    for argument in "$@"; do
-        shift
-        if [ -n "$other" ]; then
-            other=
-            continue
-        fi
-        case $argument in
-            --dataset) other=value ;;
-            --dataset=*) ;;
-            *) set -- "$@" "$argument" ;;
-        esac
-    done
-    run train "$@"
 }
 
 case $runner-$command in
@@ -144,8 +126,6 @@ case $runner-$command in
             *' --help '*) ;;
             *) prefetch "$@" ;;
         esac
-        train "$@"
-        exit
         ;;
 esac
 run "$command" "$@"

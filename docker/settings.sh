@@ -36,5 +36,5 @@ with_default() {
 # sources: a checksum of all that goes into the image.
 sources() {
     find app static requirements.txt docker/Dockerfile docker/entrypoint docker/network.sh \
-        -name __pycache__ -prune -o -type f -exec cksum {} + | LC_ALL=C sort | cksum | tr ' ' -
+        \( -name __pycache__ -o -name datasets.lock \) -prune -o -type f -exec cksum {} + | LC_ALL=C sort | cksum | tr ' ' -
 }

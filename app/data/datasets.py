@@ -22,10 +22,9 @@ from app.checksums import sha256_of
 from app.data.download import ChecksumError, DownloadError, fetch, without_credentials
 from app.data.unpacking import is_archive
 from app.errors import SuresetError
-from app.settings import Dataset
 
 _Address = Annotated[str, StringConstraints(pattern=ADDRESS)]
-_CATALOGUE = TypeAdapter(dict[Dataset, Annotated[list[_Address], Field(min_length=1)]])
+_CATALOGUE = TypeAdapter(dict[str, Annotated[list[_Address], Field(min_length=1)]])
 
 _LINE = re.compile(r"([0-9a-f]{64}) +(\d+) +(\S+)")
 _HEADER = """\
@@ -55,14 +54,14 @@ class Pin:
     bytes: int
 
 
-def published_archives(name: Dataset, static_dir: Path, cache_dir: Path) -> list[Archive]:
+def published_archives(name: str, static_dir: Path, cache_dir: Path) -> list[Archive]:
     """Look a data set up in the catalogue.
 
     Raises:
         SuresetError: the catalogue is missing or malformed, or it has no such data set.
     """
     file = static_dir / "datasets.yaml"
-    todo = "give each data set, sgvehicle or utkface, the list of the urls of its archives"
+    todo = "give each data set the list of the urls of its archives"
     entries = read_catalogue(file, _CATALOGUE, of="data sets", todo=todo)
     if name not in entries:
         raise SuresetError(f"there is no data set {name} in {file}: add the urls of its archives.")

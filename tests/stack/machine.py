@@ -32,6 +32,7 @@ case "$*" in
     *' build'*) echo "BASE_IMAGE=$BASE_IMAGE" >>"$CALLS"; [ "$BUILD" = yes ] ;;
     *' run '*)
         echo "ALPHA=$ALPHA DATA_DIR=$DATA_DIR" >>"$CALLS"
+        echo "DATASET=$DATASET" >>"$CALLS"
         echo "RUN_AS=$RUN_AS" >>"$CALLS" ;;
     'compose -f compose.yaml config') [ "$PROJECT" != no ] && echo 'name: cars' ;;
     *' config --quiet') [ "$CONFIG" != bad ] ;;
@@ -49,6 +50,7 @@ PYTHON = """#!/bin/sh
 echo "python $*" >>"$CALLS"
 echo "ALPHA=$ALPHA DATA_DIR=$DATA_DIR CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-unset}" >>"$CALLS"
 echo "SAMPLE_SIZE=$SAMPLE_SIZE" >>"$CALLS"
+echo "DATASET=$DATASET" >>"$CALLS"
 """
 
 IMAGE = "masters-thesis:latest"

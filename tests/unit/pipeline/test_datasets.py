@@ -24,7 +24,7 @@ import pytest
 from app.data.datasets import read_pins
 from app.data.layouts import read_manifest
 from app.errors import SuresetError
-from app.pipeline.prefetch import fetch_dataset
+from app.pipeline.datasets import fetch_dataset
 from tests.unit.data.archives import faces, member, picture, tar_of, tarred, vehicles, zip_of
 from tests.unit.data.publisher import Publisher, publishing
 from tests.unit.pipeline.conftest import ROOT, clean_environment, run_in
@@ -55,7 +55,7 @@ def server(tmp_path: Path) -> Iterator[Publisher]:
 
 def fetched(folder: Path, name: str = "sgvehicle", data: str = "data") -> None:
     """As the command does it, in this process."""
-    fetch_dataset(name, folder / data, folder / "cache", folder / "static")  # type: ignore[arg-type]
+    fetch_dataset(name, folder / data, folder / "cache", folder / "static")
 
 
 def refused(folder: Path, words: str, name: str = "sgvehicle") -> None:
