@@ -18,7 +18,7 @@ import typer
 
 from app.errors import SuresetError
 from app.progress import say
-from app.settings import METHOD, Settings, flag_name, load_settings
+from app.settings import METHOD, SAMPLE_SIZE, Settings, flag_name, load_settings
 
 cli = typer.Typer(
     name="sureset",
@@ -76,6 +76,27 @@ def prefetch(settings: Settings) -> None:
     from app.pipeline.prefetch import prefetch
 
     prefetch(settings)
+
+
+@command("data_dir", "seed")
+def sample(
+    settings: Settings,
+    size: Annotated[int, typer.Option(min=1, help="number of pictures")] = SAMPLE_SIZE,
+    tasks: Annotated[
+        str,
+        typer.Option(
+            help="what they are labelled by, with commas between, of colour, type, view (is the "
+            "front or the rear seen, or only the side?), obstacle (what stands before the vehicle) "
+            "and background (what stands behind it)"
+        ),
+    ] = "colour,type",
+) -> None:
+    """Draw vehicles, with their labels, into an empty folder."""
+    from app.data.sample import write_sample
+
+    names = [name.strip() for name in tasks.split(",")]
+    write_sample(settings.data_dir, size, settings.seed, names)
+    say(f"{settings.data_dir}: {size} drawn vehicles, labelled by {', '.join(names)}")
 
 
 @command(

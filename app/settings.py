@@ -25,6 +25,9 @@ from app.errors import SuresetError
 #: The folder that may be given a sample set when it is empty; a folder the user names may not.
 DEFAULT_DATA_DIR = Path("data")
 
+#: Pictures of a sample set, unless told.
+SAMPLE_SIZE = 2400
+
 Head = Literal["taskwise", "joint"]
 Space = Literal["taskwise", "joint"]
 Score = Literal["hinge", "margin", "pip", "aps", "raps", "saps"]
@@ -74,7 +77,7 @@ class Settings(BaseSettings):
         None,
         ge=0,
         description="pictures of the sample set that prefetch writes into an empty data folder "
-        "(default: 2400 when --data is not given, else none)",
+        f"(default: {SAMPLE_SIZE} when --data is not given, else none)",
     )
     backbone: str = Field("resnet50", description="pretrained network the features come from")
     model: str = Field("latest", description="bundle: a name under --models, or a path")
@@ -91,7 +94,9 @@ class Settings(BaseSettings):
     taxonomy: Literal[Taxonomy, "auto"] = Field(
         "task", description="which scores share one threshold; or auto"
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of splits, fitting and clustering")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="seed of the sample set, splits, fitting and clustering"
+    )
     repeats: int = Field(
         5, ge=2, description="random divisions of the held-out pictures that experiments makes"
     )

@@ -19,8 +19,8 @@ for name in DATA_DIR STATIC_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST; do
         *) fail "$name is '$folder', which could be a folder or a volume: give a path that begins with / or ./, as in $name=./$folder." ;;
     esac
     case $name-$command in
-        MODELS_DIR-prefetch) ;;
-        MODELS_DIR-train | CACHE_DIR-* | LOGS_DIR-* | WANDB_DIR_HOST-*)
+        MODELS_DIR-prefetch | MODELS_DIR-sample) ;;
+        DATA_DIR-sample | MODELS_DIR-train | CACHE_DIR-* | LOGS_DIR-* | WANDB_DIR_HOST-*)
             mkdir -p "$folder" || fail "the folder $folder cannot be made: check $name."
             ;;
         *) [ -d "$folder" ] || fail "there is no folder $folder: check $name." ;;
@@ -59,7 +59,7 @@ in_container() {
     name=$(setting CONTAINER_NAME)
     name=${name:+$name-$1}
     case $1 in
-        prefetch) set -- prefetch "$@" ;;
+        prefetch | sample) set -- prefetch "$@" ;; # They write into the data folder.
         *) set -- train "$@" ;;
     esac
     own=2
@@ -118,6 +118,11 @@ case $runner-$command in
         [ $# = 0 ] || fail "in Docker, serve takes variables, not flags: make serve PORT=8000."
         say "The page will be at http://$(with_default ADDRESS):$(with_default PORT) (Ctrl-C stops it)."
         exec docker/compose.sh up --attach-dependencies webui
+        ;;
+    docker-sample)
+        case " $* " in
+            *' --data '* | *' --data='*) fail "in Docker, the folder of a sample set is a variable, not a flag: make sample DATA_DIR=./vehicles." ;;
+        esac
         ;;
     docker-shell) exec docker/compose.sh run --rm --no-deps --entrypoint 'unprivileged bash' train "$@" ;;
     local-shell) PATH="$PWD/.venv/bin:$PATH" exec "${SHELL:-sh}" "$@" ;;

@@ -1,7 +1,8 @@
-"""The sample set: drawn vehicles, labelled by colour and type, the same bytes for the same seed.
+"""The sample set: drawn vehicles and their labels, the same bytes for the same seed.
 
 Every picture is drawn from its own stream of random numbers, seeded by the set's seed and the
-picture's number, so a larger set begins with the smaller one.
+picture's number, so a larger set begins with the smaller one, and which tasks are labelled changes
+no picture.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import csv
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -18,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from app.data.drawing.picture import draw_picture
+from app.data.drawing.picture import TASKS, draw_picture
 from app.data.filling import filling, finish
 from app.data.manifest import LABELS_FILE
+from app.errors import SuresetError
 from app.progress import progress
 
 #: How often a type and a colour occur, in percent: some are rare, as in the street.
@@ -64,6 +66,9 @@ _LIKED = {
     ("truck", "orange"): 4,
 }
 
+#: What a sample set is labelled by, unless told.
+USUAL_TASKS = ("colour", "type")
+
 #: As many pictures at the beginning show the classes in turn, so that small sets lack none.
 _IN_TURN = 24
 
@@ -73,39 +78,50 @@ _QUALITY = 90
 _FEW = 100
 _MOST_PROCESSES = 8
 
+#: A path, and the class of each task.
+Labelled = tuple[str, dict[str, str]]
 
-def write_sample(root: Path, size: int = 2400, seed: int = 0) -> None:
+
+def write_sample(root: Path, size: int, seed: int = 0, tasks: Sequence[str] = USUAL_TASKS) -> None:
     """Write ``labels.csv`` and ``images/`` into an empty folder, both or none.
 
     Args:
         root: the folder; it is made when it is missing.
         size: number of pictures.
         seed: 0 or more.
+        tasks: what they are labelled by, of ``TASKS``: the columns of ``labels.csv``. A cell is
+            empty where the picture does not show it.
 
     Raises:
-        SuresetError: the folder holds something else, or cannot be written.
+        SuresetError: there is no such task; the folder holds something else, or cannot be written.
     """
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown:
+        raise SuresetError(
+            f"the sample set has no task {unknown[0]!r}: --tasks takes {', '.join(TASKS)}, with "
+            "commas between."
+        )
     what = "the sample set"
     if not finish(root, what):
         with filling(root, what) as folder:
-            _draw(folder, size, seed)
+            _draw(folder, size, seed, tuple(dict.fromkeys(tasks)))
 
 
-def _draw(folder: Path, size: int, seed: int) -> None:
+def _draw(folder: Path, size: int, seed: int, tasks: Sequence[str]) -> None:
     (folder / "images").mkdir(parents=True)
     rows = []
     with progress("sample set", size) as advance, _mapping(size) as mapped:
-        for row in mapped(partial(_draw_one, folder, seed), range(size)):
-            rows.append(row)
+        for image, labels in mapped(partial(_draw_one, folder, seed), range(size)):
+            rows.append([image, *(labels[task] for task in tasks)])
             advance(1)
     with open(folder / LABELS_FILE, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(("image", "colour", "type"))
+        table.writerow(("image", *tasks))
         table.writerows(rows)
 
 
 @contextmanager
-def _mapping(size: int) -> Iterator[Callable[..., Iterable[tuple[str, str, str]]]]:
+def _mapping(size: int) -> Iterator[Callable[..., Iterable[Labelled]]]:
     """A ``map`` that draws on all cores, unless starting processes would take longer.
 
     Threads would wait for each other: most of the drawing is Python. New processes are spawned, for
@@ -123,12 +139,13 @@ def _mapping(size: int) -> Iterator[Callable[..., Iterable[tuple[str, str, str]]
         yield partial(pool.map, chunksize=16)
 
 
-def _draw_one(folder: Path, seed: int, index: int) -> tuple[str, str, str]:
+def _draw_one(folder: Path, seed: int, index: int) -> Labelled:
     rng = np.random.default_rng([seed, index])
     colour, kind = _classes(rng, index)
     image = f"images/{index:05d}.jpg"
-    draw_picture(rng, colour, kind).save(folder / image, quality=_QUALITY)
-    return image, colour, kind
+    picture, labels = draw_picture(rng, colour, kind)
+    picture.save(folder / image, quality=_QUALITY)
+    return image, labels
 
 
 def _classes(rng: np.random.Generator, index: int) -> tuple[str, str]:

@@ -7,10 +7,8 @@ from app.data.filling import is_vacant
 from app.data.sample import write_sample
 from app.pipeline.datasets import fetch_dataset
 from app.progress import say
-from app.settings import DEFAULT_DATA_DIR, Settings
+from app.settings import DEFAULT_DATA_DIR, SAMPLE_SIZE, Settings
 from app.vision.backbones import EMBEDDED, fetch_weights
-
-_SAMPLE_SIZE = 2400
 
 
 def prefetch(settings: Settings) -> None:
@@ -32,7 +30,7 @@ def prefetch(settings: Settings) -> None:
         return
     size = settings.sample_size
     if size is None:
-        size = _SAMPLE_SIZE if settings.data_dir == DEFAULT_DATA_DIR else 0
+        size = SAMPLE_SIZE if settings.data_dir == DEFAULT_DATA_DIR else 0
     if size and is_vacant(settings.data_dir):
         say(f"{settings.data_dir} is empty: writing a sample set of {size} drawn vehicles into it")
         write_sample(settings.data_dir, size, settings.seed)

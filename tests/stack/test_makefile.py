@@ -215,6 +215,22 @@ def test_sample_set_is_never_written_unasked_into_a_named_folder(
     assert machine.calls("SAMPLE_SIZE=") == [f"SAMPLE_SIZE={0 if named else 300}"]
 
 
+@pytest.mark.parametrize("runner", ["docker", "local"])
+def test_a_sample_set_goes_into_the_folder_that_is_asked_for(machine: Machine, runner: str) -> None:
+    """In Docker by the service that may write there, and to nowhere by a flag."""
+    wanted = "ARGS=--size 30 --tasks colour,view"
+    machine.make("sample", f"RUNNER={runner}", "DATA_DIR=./new/pics", "MODELS_DIR=./none", wanted)
+    assert (machine.clone / "new" / "pics").stat().st_uid == os.getuid()
+    (call,) = machine.calls(" run " if runner == "docker" else "python -m")
+    service = "prefetch " if runner == "docker" else "app "
+    assert call.endswith(f"{service}sample --size 30 --tasks colour,view")
+    assert "DATA_DIR=./new/pics" in machine.calls("ALPHA=")[0]
+    if runner == "docker":
+        said = machine.make_fails("sample", f"RUNNER={runner}", "ARGS=--data ./new/pics")
+        assert "error: in Docker, the folder of a sample set is a variable, not a flag: " in said
+        assert len(machine.calls(" run ")) == 1
+
+
 def test_a_failed_prefetch_stops_train(machine: Machine) -> None:
     script(machine.clone / ".venv" / "bin" / "python", '#!/bin/sh\necho "$*" >>"$CALLS"\nexit 1\n')
     machine.make_fails("train", "RUNNER=local")
@@ -224,7 +240,8 @@ def test_a_failed_prefetch_stops_train(machine: Machine) -> None:
 def test_help_lists_every_target(machine: Machine) -> None:
     listed = {line.split()[0] for line in machine.make().splitlines()}
     targets = (
-        "train serve test prefetch calibrate evaluate experiments predict cache build config down "
+        "train serve test sample prefetch calibrate evaluate experiments predict cache build config "
+        "down "
         "logs shell doctor lint bench peers clean help"
     )
     assert listed == set(targets.split())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from app import cli
+from app.data.drawing.picture import TASKS
+from app.data.sample import USUAL_TASKS, write_sample
 from app.errors import SuresetError
-from app.settings import Settings
+from app.settings import SAMPLE_SIZE, Settings
 
 
 @pytest.fixture
@@ -113,7 +116,41 @@ def test_bench_names_what_it_can_measure(
     assert all(word in said for word in ("nonsense", "pictures", "conformal"))
 
 
-@pytest.mark.parametrize("words", [["train", "--nonsense"], ["nonsense"], ["predict"]])
+def test_a_sample_set_is_written_as_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "new" / "vehicles"
+    options = ["--size", "3", "--tasks", "type, view", "--seed", "4"]
+    monkeypatch.setattr(sys, "argv", ["app", "sample", "--data", str(folder), *options])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 0
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"{folder}: 3 drawn vehicles, labelled by type, view"
+    asked = tmp_path / "asked"
+    write_sample(asked, size=3, seed=4, tasks=["type", "view"])
+    for path in ("labels.csv", "images/00000.jpg", "images/00002.jpg"):
+        assert (folder / path).read_bytes() == (asked / path).read_bytes()
+
+
+def test_the_help_of_sample_names_every_task(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["app", "sample", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().out
+    assert all(task in said for task in TASKS)
+    assert f"[default: {','.join(USUAL_TASKS)}]" in said and f"[default: {SAMPLE_SIZE}]" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["train", "--nonsense"], ["nonsense"], ["predict"]),
+        *(["sample", "--size", size] for size in ("0", "-3", "many")),
+    ],
+)
 def test_wrong_usage_is_status_2(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["app", *words])
     with pytest.raises(SystemExit) as stopped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -42,11 +43,36 @@ DRAWN: dict[str, Callable[[Rng, Colour], Vehicle]] = {
     **{kind: partial(car, kind) for kind in BUILDS},
 }
 
+#: What a picture is labelled by: see ``draw_picture``.
+TASKS = ("colour", "type", "view", "obstacle", "background")
+
 _SUPERSAMPLING = 2
 
+#: An end that takes a smaller share of the vehicle's width is not seen by everybody, and what
+#: stands behind, where the horizon is closer to the upper edge than this share of the picture.
+_SEEN_END = 0.05
+_SEEN_BACKGROUND = 0.15
 
-def draw_picture(rng: Rng, colour: str, kind: str, size: int = 256) -> Image.Image:
-    """Draw a vehicle of a colour in ``PAINTS`` and a kind in ``DRAWN``, RGB (size, size)."""
+
+class Drawing(NamedTuple):
+    """A picture, and its class of every task: empty where the picture does not show it."""
+
+    picture: Image.Image
+    labels: dict[str, str]
+
+
+def draw_picture(rng: Rng, colour: str, kind: str, size: int = 256) -> Drawing:
+    """Draw a vehicle of a colour in ``PAINTS`` and a kind in ``DRAWN``, RGB (size, size).
+
+    Beside colour and type, the labels are
+
+    - ``view``: front or rear, the end that is seen, or side where neither is. A bicycle and a
+      motorcycle are too thin to tell;
+    - ``obstacle``: what stands before the vehicle, a post, a trunk, a bush, a fence, a person, or
+      none;
+    - ``background``: what stands behind it, a town, hills, a wood, a wall, or only the plain, where
+      the camera does not look down on nothing but the ground.
+    """
     scene = Scene.draw(rng)
     vehicle = DRAWN[kind](rng, _paint(rng, colour))
     camera = _camera(rng, vehicle, size)
@@ -62,14 +88,33 @@ def draw_picture(rng: Rng, colour: str, kind: str, size: int = 256) -> Image.Ima
             opaque.polygon(points, rgba[:3])
         else:
             draw.polygon(points, rgba)
-    if rng.random() < 0.38:
-        scene.occlude(draw, rng, fine)
+    obstacle = scene.occlude(draw, rng, fine) if rng.random() < 0.38 else "none"
     if rng.random() < 0.12:
         scene.weather(draw, rng, fine)
     picture = picture.reduce(_SUPERSAMPLING)
     if rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return develop(picture, rng, scene)
+    labels = {
+        "colour": colour,
+        "type": kind,
+        "view": _view(camera, vehicle) if vehicle.solids else "",
+        "obstacle": obstacle,
+        "background": scene.surround if camera.horizon() >= _SEEN_BACKGROUND * size else "",
+    }
+    return Drawing(develop(picture, rng, scene), labels)
+
+
+def _view(camera: Camera, vehicle: Vehicle) -> str:
+    """The end of the vehicle that is seen: where its far corner stands out beside the near one."""
+    length, half = vehicle.length, vehicle.width / 2
+    corners = [(length, 0, half), (length, 0, -half), (0, 0, half), (0, 0, -half)]
+    x = camera.project(np.array(corners))[:, 0]
+    smallest = _SEEN_END * np.ptp(x)
+    if x[1] - x[0] > smallest:
+        return "front"
+    if x[2] - x[3] > smallest:
+        return "rear"
+    return "side"
 
 
 def _paint(rng: Rng, colour: str) -> Colour:

@@ -33,6 +33,9 @@ _GROUNDS = {
 }
 _SURROUNDS = ("town", "town", "hills", "wood", "wall", "plain")
 
+#: What may stand before the vehicle.
+_OBSTACLES = ("post", "trunk", "bush", "fence", "person")
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -127,20 +130,20 @@ class Scene:
                     x + 0.45 * length,
                 )
 
-    def occlude(self, draw: ImageDraw.ImageDraw, rng: Rng, size: int) -> None:
-        """Put something before the vehicle: a post, a trunk, a bush, a fence or a passer-by."""
-        kind = rng.integers(5)
+    def occlude(self, draw: ImageDraw.ImageDraw, rng: Rng, size: int) -> str:
+        """Put one of ``_OBSTACLES`` before the vehicle, and say which."""
+        kind = _OBSTACLES[rng.integers(len(_OBSTACLES))]
         x = rng.uniform(0.12, 0.88) * size
-        if kind == 0:
+        if kind == "post":
             width = rng.uniform(0.012, 0.03) * size
             _column(draw, x, width, size, _lit((120, 122, 126), self.light * rng.uniform(0.5, 1.2)))
-        elif kind == 1:
+        elif kind == "trunk":
             width = rng.uniform(0.03, 0.075) * size
             _column(draw, x, width, size, _lit((98, 76, 56), self.light))
-        elif kind == 2:
+        elif kind == "bush":
             leaf = _lit((62, 98, 48), self.light * rng.uniform(0.7, 1.3))
             _bush(draw, rng, x, size, rng.uniform(0.10, 0.22) * size, leaf)
-        elif kind == 3:
+        elif kind == "fence":
             top = rng.uniform(0.68, 0.80) * size
             rail = _lit((188, 186, 180), self.light * rng.uniform(0.6, 1.2))
             for y in (top, top + 0.09 * size):
@@ -149,6 +152,7 @@ class Scene:
                 draw.rectangle((post, top - 0.02 * size, post + 0.018 * size, size), rail)
         else:
             _passer_by(draw, rng, x, size, self.light)
+        return kind
 
     def weather(self, draw: ImageDraw.ImageDraw, rng: Rng, size: int) -> None:
         """Streaks of rain, or flakes of snow."""

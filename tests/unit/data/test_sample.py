@@ -1,21 +1,27 @@
-"""The sample set: whole or absent, the same bytes for the same seed, and every class in it."""
+"""The sample set: whole or absent, the same bytes for the same seed, labelled by what is seen."""
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from app.data import sample
-from app.data.drawing.picture import DRAWN, PAINTS, draw_picture
+from app.data.drawing import scenes
+from app.data.drawing.geometry import Camera
+from app.data.drawing.picture import DRAWN, PAINTS, TASKS, _view, draw_picture
+from app.data.drawing.scenes import Scene
+from app.data.drawing.solids import Vehicle
 from app.data.filling import is_vacant
 from app.data.layouts import read_manifest
-from app.data.sample import COLOURS, TYPES, write_sample
+from app.data.sample import COLOURS, TYPES, Labelled, write_sample
 from app.errors import SuresetError
 
 
@@ -26,6 +32,12 @@ def contents(root: Path) -> dict[str, str]:
         for path in sorted(root.rglob("*"))
         if path.is_file() and not path.name.startswith(".")
     }
+
+
+def table(root: Path) -> list[dict[str, str]]:
+    """The rows of ``labels.csv``."""
+    with open(root / "labels.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +89,28 @@ def test_another_seed_gives_other_pictures(written: Path, tmp_path: Path) -> Non
         assert contents(written)[name] != content
 
 
+def test_the_tasks_change_no_picture(written: Path, tmp_path: Path) -> None:
+    write_sample(tmp_path, size=30, seed=5, tasks=["background", "colour", "view", "background"])
+    names = contents(tmp_path)
+    assert names.pop("labels.csv")
+    assert names.items() < contents(written).items()
+    rows = table(tmp_path)
+    assert list(rows[0]) == ["image", "background", "colour", "view"]
+    assert [row["colour"] for row in rows] == [row["colour"] for row in table(written)]
+    # What is not seen is unknown, and is read as that.
+    manifest = read_manifest(tmp_path)
+    for task in ("background", "view"):
+        empty = [not row[task] for row in rows]
+        assert 0 < sum(empty) < 30
+        assert ((manifest.labels[task] < 0) == empty).all()
+
+
+def test_a_task_that_there_is_not_is_a_sentence_and_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SuresetError, match=f"no task 'shape': --tasks takes {', '.join(TASKS)},"):
+        write_sample(tmp_path / "data", size=3, tasks=["colour", "shape"])
+    assert not (tmp_path / "data").exists()
+
+
 def test_classes_are_frequent_and_rare() -> None:
     drawn = [sample._classes(np.random.default_rng([0, i]), i) for i in range(2400)]
     for position, frequencies in enumerate((COLOURS, TYPES)):
@@ -94,7 +128,7 @@ def test_the_paint_is_seen_on_every_type(kind: str) -> None:
     """Pictures that differ in the paint alone differ where the vehicle is, and nowhere else."""
     for seed in range(3):
         pictures = [
-            np.asarray(draw_picture(np.random.default_rng(seed), colour, kind), int)
+            np.asarray(draw_picture(np.random.default_rng(seed), colour, kind).picture, int)
             for colour in ("red", "blue")
         ]
         differing = (np.abs(pictures[0] - pictures[1]).max(2) > 12).mean()
@@ -103,16 +137,67 @@ def test_the_paint_is_seen_on_every_type(kind: str) -> None:
         assert red > blue
 
 
+def elsewhere(function: Callable[..., Any], draw: int) -> Callable[..., Any]:
+    """The function with its argument ``draw`` replaced, so that what it draws is not seen."""
+
+    def unseen(*arguments: Any) -> Any:
+        nowhere = ImageDraw.Draw(Image.new("RGB", (256, 256)), "RGBA")
+        return function(*arguments[:draw], nowhere, *arguments[draw + 1 :])
+
+    return unseen
+
+
+def drawn() -> list[tuple[dict[str, str], np.ndarray]]:
+    """Labels and pixels of some pictures."""
+    kinds = sorted(DRAWN)
+    drawings = [
+        draw_picture(np.random.default_rng(i), "blue", kinds[i % len(kinds)], size=128)
+        for i in range(60)
+    ]
+    return [(labels, np.asarray(picture, int)) for picture, labels in drawings]
+
+
+def test_the_obstacle_is_labelled_where_it_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_it = drawn()
+    monkeypatch.setattr(Scene, "occlude", elsewhere(Scene.occlude, draw=1))
+    for (labels, pixels), (_, without) in zip(with_it, drawn(), strict=True):
+        seen = (np.abs(pixels - without).max(2) > 12).mean()
+        assert seen > 0.004 if labels["obstacle"] != "none" else seen == 0
+    assert {labels["obstacle"] for labels, _ in with_it} == {"none", *scenes._OBSTACLES}
+
+
+@pytest.mark.parametrize("surround", ["town", "hills", "wood", "wall"])
+def test_the_background_is_labelled_where_it_is_seen(
+    surround: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenes, "_SURROUNDS", (surround,))
+    with_it = drawn()
+    monkeypatch.setitem(scenes._SURROUND, surround, elsewhere(scenes._SURROUND[surround], draw=0))
+    for (labels, pixels), (_, without) in zip(with_it, drawn(), strict=True):
+        assert labels["background"] in (surround, "")
+        if labels["background"]:
+            assert (np.abs(pixels - without).max(2) > 4).mean() > 0.02
+
+
+@pytest.mark.parametrize(
+    ("yaw", "view"), [(-40, "front"), (-22, "front"), (-5, "side"), (5, "side"), (40, "rear")]
+)
+def test_the_view_is_the_end_that_is_seen(yaw: float, view: str) -> None:
+    car = Vehicle(length=4.5, height=1.5, width=1.8)
+    camera = Camera((2.25, 0.75, 0), np.radians(yaw), 0.1, 0.0, 13.0, 40.0, (128, 140))
+    assert _view(camera, car) == view
+
+
 def broken_off(root: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Write a set that ends with the ``after``-th picture."""
     with monkeypatch.context() as patch:
 
-        def draw_one(folder: Path, seed: int, index: int) -> tuple[str, str, str]:
+        def draw_one(folder: Path, seed: int, index: int) -> Labelled:
             if index >= after:
                 raise KeyboardInterrupt
             return draw(folder, seed, index)
 
-        draw: Callable[[Path, int, int], tuple[str, str, str]] = sample._draw_one
+        draw: Callable[[Path, int, int], Labelled] = sample._draw_one
         patch.setattr(sample, "_draw_one", draw_one)
         with pytest.raises(KeyboardInterrupt):
             write_sample(root, size=12, seed=5)
@@ -179,7 +264,7 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(SuresetError, match=r"No space left on device; make room there .* --data\."):
         write_sample(tmp_path, size=2)
-    assert contents(tmp_path) == {}
+    assert {path.name for path in tmp_path.iterdir()} <= {".sample-lock"}
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
