@@ -124,12 +124,12 @@ def _paint(rng: Rng, colour: str) -> Colour:
 
 
 def _camera(rng: Rng, vehicle: Vehicle, size: int) -> Camera:
-    """Stands where the vehicle fills much of the picture, mostly looking at its side."""
+    """Stands where the vehicle takes about half to all of the width, mostly looking at its side."""
     yaw = np.radians(np.clip(rng.normal(0, 26), -58, 58))
     pitch = np.radians(rng.uniform(2, 12))
     distance = vehicle.length * rng.uniform(2.2, 4.0)
     seen = vehicle.length * np.cos(yaw) + vehicle.width * abs(np.sin(yaw))
-    wide = size * rng.uniform(0.70, 1.0) / seen
+    wide = size * rng.uniform(0.45, 1.0) / seen
     high = 0.78 * size / vehicle.height
     return Camera(
         target=(vehicle.length / 2, vehicle.height / 2, 0),
