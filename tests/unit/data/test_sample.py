@@ -264,7 +264,7 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(SuresetError, match=r"No space left on device; make room there .* --data\."):
         write_sample(tmp_path, size=2)
-    assert {path.name for path in tmp_path.iterdir()} <= {".sample-lock"}
+    assert {path.name for path in tmp_path.iterdir()} <= {".lock"}
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
