@@ -205,6 +205,15 @@ def cache(
     cache(settings, prune)
 
 
+@command(*_DATA, "alpha", "seed", "logs_dir", of=data)
+def check(settings: Settings) -> None:
+    """Say what the pictures and labels are, and what is wrong; exit status 1 if something is."""
+    from app.pipeline.check import check
+
+    if check(settings):
+        raise typer.Exit(1)
+
+
 @command(*_DATA, *_BUNDLE, "static_dir", "backbone", "port")
 def doctor(settings: Settings) -> None:
     """Say what was found here, and what to do about what is missing."""

@@ -64,15 +64,18 @@ def digest(data: bytes) -> bytes:
     return xxhash.xxh3_128_digest(data)
 
 
-def check_header(data: bytes) -> None:
+def check_header(data: bytes) -> tuple[int, int]:
     """See whether a file begins like a picture that ``read_rgb`` would decode.
+
+    Returns:
+        Its width and height in pixels, as they are stored.
 
     Raises:
         PictureError: it does not.
     """
     try:
-        with _open(data):
-            pass
+        with _open(data) as picture:
+            return picture.size
     except PictureError:
         raise
     except Exception as error:

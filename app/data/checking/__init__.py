@@ -1,0 +1,1 @@
+"""What a folder of labelled pictures holds, and what is wrong with it."""
