@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +66,9 @@ def find_copies(
     content = _numbered(looks.digests[rows])
     near = alike(content, looks.hashes[rows], looks.colours[rows])
     found = []
-    for members in _groups(content):
+    for members in sorted(_groups(content), key=itemgetter(0)):
         found.append(_copies("bytes", manifest, split, rows[members], content[members]))
-    for members in _groups(near):
+    for members in sorted(_groups(near), key=itemgetter(0)):
         if len(np.unique(content[members])) > 1:
             same = (looks.pixels[rows[members]] == looks.pixels[rows[members[0]]]).all()
             how = "pixels" if same else "nearly"
@@ -121,9 +122,8 @@ def given_two_splits(manifest: Manifest, digests: NDArray[np.uint8]) -> list[Row
         return []
     given = np.flatnonzero(manifest.split != "")
     tied = ties(digests, manifest.group)[given]
-    return [
-        given[members] for members in _groups(tied) if len(set(manifest.split[given[members]])) > 1
-    ]
+    groups = (given[members] for members in sorted(_groups(tied), key=itemgetter(0)))
+    return [rows for rows in groups if len(np.unique(manifest.split[rows])) > 1]
 
 
 def described(manifest: Manifest, split: NDArray[np.str_], rows: Rows) -> list[Copy]:
