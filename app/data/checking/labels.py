@@ -22,11 +22,12 @@ _MOST_COUNTED = 2**53
 
 @dataclass(frozen=True)
 class TaskCounts:
-    """Attributes.
+    """The pictures of one task.
 
-    classes: {class: {split: pictures}}.
-    unlabelled: {split: pictures without a label}.
-    rarest: the classes with the fewest pictures, those first.
+    Attributes:
+        classes: {class: {split: pictures}}.
+        unlabelled: {split: pictures without a label}.
+        rarest: the classes with the fewest pictures, those first.
     """
 
     classes: dict[str, dict[str, int]]

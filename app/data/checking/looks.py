@@ -20,7 +20,7 @@ import pandas as pd
 from cleanvision.issue_managers.duplicate_issue_manager import DuplicateIssueManager, get_hash
 from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageStat
 
 from app.data.manifest import Manifest
 from app.data.pictures import PictureError, Preprocess, check_header, digest, read_rgb
@@ -46,7 +46,7 @@ _PROPERTIES = ImagePropertyIssueManager().image_properties
 _HASHES = DuplicateIssueManager().get_default_params()
 
 #: So many pictures are looked at by the time that other processes have started.
-_FEW = 500
+_FEW = 1000
 _PICTURES_A_TASK = 32
 
 
@@ -205,6 +205,6 @@ def _look(path: Path) -> _Seen | _Unseen:
         size,
         pixels=bytes.fromhex(get_hash(picture, _HASHES["exact_duplicates"])),
         hash=int(get_hash(picture, _HASHES["near_duplicates"]), 16),
-        colour=tuple(square.mean(axis=(0, 1)).tolist()),
+        colour=tuple(ImageStat.Stat(picture).mean),
         measures=tuple(float(measured[name]) for name in _MEASURES),
     )
