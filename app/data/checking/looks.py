@@ -159,15 +159,18 @@ def _judge(
 def _mapping(n: int) -> Iterator[Callable[..., Iterable[list[_Seen | _Unseen]]]]:
     """A ``map`` on all cores, unless starting processes would take longer.
 
-    Threads would wait for each other: half of the measuring is Python. New processes are spawned,
-    for a fork could inherit a lock that another thread holds.
+    Threads would wait for each other: half of the measuring is Python. A fork of this process could
+    inherit a lock that another thread holds, and spawned processes would each load this module for
+    seconds, so they are forked from a server that has loaded it once.
     """
     if n <= _FEW:
         yield map
         return
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     pool = ProcessPoolExecutor(
         os.cpu_count(),
-        multiprocessing.get_context("spawn"),
+        context,
         initializer=signal.signal,  # Ctrl-C is for the process that waits for them.
         initargs=(signal.SIGINT, signal.SIG_IGN),
     )
