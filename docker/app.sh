@@ -20,7 +20,7 @@ for name in DATA_DIR STATIC_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST; do
     esac
     case $name-$command in
         MODELS_DIR-prefetch | MODELS_DIR-sample) ;;
-        DATA_DIR-sample | MODELS_DIR-train | CACHE_DIR-* | LOGS_DIR-* | WANDB_DIR_HOST-*)
+        DATA_DIR-sample | MODELS_DIR-train | MODELS_DIR-data | CACHE_DIR-* | LOGS_DIR-* | WANDB_DIR_HOST-*)
             mkdir -p "$folder" || fail "the folder $folder cannot be made: check $name."
             ;;
         *) [ -d "$folder" ] || fail "there is no folder $folder: check $name." ;;
@@ -58,8 +58,8 @@ fi
 in_container() {
     name=$(setting CONTAINER_NAME)
     name=${name:+$name-$1}
-    case $1 in
-        prefetch | sample) set -- prefetch "$@" ;; # They write into the data folder.
+    case "$1 ${2:-}" in # Some write into the data folder.
+        'prefetch '* | 'sample '* | 'data split') set -- prefetch "$@" ;;
         *) set -- train "$@" ;;
     esac
     own=2

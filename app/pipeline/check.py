@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from app.conformal.calibration import fewest_scores
 from app.conformal.checks import as_alpha
-from app.conformal.method import BONFERRONI
-from app.conformal.spaces import JOINT, completely_labelled
+from app.conformal.spaces import completely_labelled
 from app.data.checking.copies import Copies, Copy, described, find_copies, given_two_splits
 from app.data.checking.labels import Combinations, TaskCounts, count_combinations, count_labels
 from app.data.checking.looks import Looks, look
@@ -25,7 +24,7 @@ from app.data.manifest import Manifest
 from app.data.splits import assign
 from app.disk import writing
 from app.errors import SuresetError
-from app.pipeline.pictures import Pictures, check_held_out, check_training
+from app.pipeline.pictures import Pictures, check_held_out, check_names, check_training
 from app.progress import say
 from app.report.check import print_check, write_check
 from app.settings import Settings
@@ -145,12 +144,7 @@ def check(settings: Settings) -> bool:
     Raises:
         SuresetError: the labels cannot be read, or the findings not written.
     """
-    try:
-        manifest = read_manifest(settings.data_dir, settings.layout)
-    except OSError as error:
-        raise SuresetError(
-            f"{error.filename} cannot be read ({error.strerror}): give this user the right to."
-        ) from error
+    manifest = read_manifest(settings.data_dir, settings.layout)
     findings = asdict(find(manifest, look(manifest), settings.alpha, settings.seed))
     folder = settings.logs_dir / "data-check"
     with writing("what was found", folder, "--logs"):
@@ -225,6 +219,7 @@ def _split(manifest: Manifest, digests: NDArray[np.uint8], seed: int) -> Names:
 def _refused(pictures: Pictures, alpha: float) -> Iterator[str]:
     """What training would say; of each condition the first sentence."""
     conditions: tuple[Callable[[], None], ...] = (
+        lambda: check_names(pictures.manifest),
         lambda: check_training(pictures),
         lambda: check_held_out(pictures, alpha),
     )
@@ -233,8 +228,6 @@ def _refused(pictures: Pictures, alpha: float) -> Iterator[str]:
             condition()
         except SuresetError as error:
             yield str(error)
-    for name in sorted({JOINT, BONFERRONI} & set(pictures.manifest.classes)):
-        yield f"a task cannot be called {name}, which means all tasks at once: rename its column."
 
 
 def _thresholds(pictures: Pictures, alpha: float) -> Thresholds:

@@ -121,10 +121,7 @@ def find_pictures(settings: Settings) -> Pictures:
         SuresetError: the folder holds nothing that can be learnt from; it says why.
     """
     manifest = read_manifest(settings.data_dir, settings.layout)
-    for name in {JOINT, BONFERRONI} & set(manifest.classes):
-        raise SuresetError(
-            f"a task cannot be called {name}, which means all tasks at once: rename its column."
-        )
+    check_names(manifest)
     say(str(manifest))
     seen = scan(manifest, settings.cache_dir)
     unsplit = np.full(len(manifest), "", dtype="<U5")
@@ -132,6 +129,18 @@ def find_pictures(settings: Settings) -> Pictures:
     known = found.manifest
     split = assign(found.digests, known.group, known.split, settings.seed, known.images)
     return replace(found, split=split)
+
+
+def check_names(manifest: Manifest) -> None:
+    """See to it that no task is called what means all of them.
+
+    Raises:
+        SuresetError: one is.
+    """
+    for name in sorted({JOINT, BONFERRONI} & set(manifest.classes)):
+        raise SuresetError(
+            f"a task cannot be called {name}, which means all tasks at once: rename its column."
+        )
 
 
 def check_training(pictures: Pictures) -> None:

@@ -231,6 +231,19 @@ def test_a_sample_set_goes_into_the_folder_that_is_asked_for(machine: Machine, r
         assert len(machine.calls(" run ")) == 1
 
 
+@pytest.mark.parametrize(("what", "service"), [("check", "train"), ("split", "prefetch")])
+def test_data_is_split_by_the_service_that_may_write_there(
+    machine: Machine, what: str, service: str
+) -> None:
+    (machine.clone / "pics").mkdir()
+    wanted = f"ARGS={what} --seed 3"
+    machine.make("data", "RUNNER=docker", "DATA_DIR=./pics", "MODELS_DIR=./none", wanted)
+    (call,) = machine.calls(" run ")
+    assert call.endswith(f" {service} data {what} --seed 3")
+    machine.make("data", "RUNNER=local", "DATA_DIR=./pics", wanted)
+    assert machine.calls("python -m")[0].endswith(f"app data {what} --seed 3")
+
+
 def test_a_failed_prefetch_stops_train(machine: Machine) -> None:
     script(machine.clone / ".venv" / "bin" / "python", '#!/bin/sh\necho "$*" >>"$CALLS"\nexit 1\n')
     machine.make_fails("train", "RUNNER=local")
@@ -240,7 +253,7 @@ def test_a_failed_prefetch_stops_train(machine: Machine) -> None:
 def test_help_lists_every_target(machine: Machine) -> None:
     listed = {line.split()[0] for line in machine.make().splitlines()}
     targets = (
-        "train serve test sample prefetch calibrate evaluate experiments predict cache build "
+        "train serve test data sample prefetch calibrate evaluate experiments predict cache build "
         "config down logs shell doctor lint bench peers clean help"
     )
     assert listed == set(targets.split())

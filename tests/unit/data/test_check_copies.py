@@ -63,7 +63,9 @@ def manifest(root: Path, images: list[str], **labels: list[int]) -> Manifest:
 
 
 def save(root: Path, name: str, seed: int, quality: int = 90) -> None:
-    draw_picture(np.random.default_rng(seed), "red", "van").save(root / name, quality=quality)
+    draw_picture(np.random.default_rng(seed), "red", "van").picture.save(
+        root / name, quality=quality
+    )
 
 
 def found(m: Manifest, *split: str) -> list[tuple[str, list[str], list[str], list[str]]]:
@@ -102,7 +104,7 @@ def test_a_file_s_copies_that_differ_do_not_blame_the_picture_beside_them(tmp_pa
 
 def test_the_same_scene_in_another_colour_is_another_picture(tmp_path: Path) -> None:
     """The hash is that of the grey picture, and labels may well be colours."""
-    grey = np.asarray(draw_picture(np.random.default_rng(5), "grey", "van").convert("L"))
+    grey = np.asarray(draw_picture(np.random.default_rng(5), "grey", "van").picture.convert("L"))
     for name, weights in (
         ("red", (1, 0.2, 0.2)),
         ("blue", (0.2, 0.2, 1)),
@@ -128,7 +130,7 @@ def test_of_pictures_saved_again_nearly_all_are_found(quality: int) -> None:
 
     hits = []
     for seed in range(60):
-        picture = draw_picture(np.random.default_rng(seed), "red", "van")
+        picture = draw_picture(np.random.default_rng(seed), "red", "van").picture
         file = BytesIO()
         picture.save(file, "JPEG", quality=quality)
         hashes = np.array([hash_of(picture), hash_of(Image.open(file))], np.uint64)

@@ -28,7 +28,7 @@ def look_at(root: Path) -> tuple[list[str], Looks]:
 
 
 def drawn(seed: int) -> Image.Image:
-    return draw_picture(np.random.default_rng(seed), "red", "van")
+    return draw_picture(np.random.default_rng(seed), "red", "van").picture
 
 
 def bomb() -> bytes:
