@@ -16,6 +16,7 @@ from app.data.checking.copies import alike, find_copies, given_two_splits
 from app.data.checking.looks import look
 from app.data.drawing.picture import draw_picture
 from app.data.manifest import Manifest
+from app.data.sample import COLOURS, TYPES
 
 _COLOURS = np.array([[0.0, 0, 0], [8, 8, 8], [8.5, 0, 0], [0, 16, 0]])
 
@@ -120,7 +121,7 @@ def test_the_same_scene_in_another_colour_is_another_picture(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("quality", [85, 50])
 def test_of_pictures_saved_again_nearly_all_are_found(quality: int) -> None:
-    """Of the library's hashes alone, equal ones: 86 % at quality 85 and 76 % at 50."""
+    """Of the library's hashes alone, equal ones: 85 % at quality 85 and 75 % at 50."""
     from cleanvision.issue_managers.duplicate_issue_manager import get_hash
 
     from app.data.checking.looks import _HASHES
@@ -130,7 +131,9 @@ def test_of_pictures_saved_again_nearly_all_are_found(quality: int) -> None:
 
     hits = []
     for seed in range(60):
-        picture = draw_picture(np.random.default_rng(seed), "red", "van").picture
+        rng = np.random.default_rng(seed)
+        colour, kind = rng.choice(list(COLOURS)), rng.choice(list(TYPES))
+        picture = draw_picture(rng, colour, kind).picture
         file = BytesIO()
         picture.save(file, "JPEG", quality=quality)
         hashes = np.array([hash_of(picture), hash_of(Image.open(file))], np.uint64)
