@@ -19,6 +19,7 @@ import typer
 from app.errors import SuresetError
 from app.progress import say
 from app.settings import METHOD, SAMPLE_SIZE, Settings, flag_name, load_settings
+from app.stopping import status_if_told_to
 
 cli = typer.Typer(
     name="sureset",
@@ -241,6 +242,10 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         cli(arguments, prog_name="python -m app")
-    except SuresetError as error:
+    except Exception as error:
+        if (status := status_if_told_to()) is not None:
+            sys.exit(status)
+        if not isinstance(error, SuresetError):
+            raise
         say(f"error: {error}")
         sys.exit(1)

@@ -11,6 +11,18 @@ import threading
 _CLEANING_S = 9.0
 
 
+#: The status to end with, once this process was told to stop.
+_status: int | None = None
+
+
+def status_if_told_to() -> int | None:
+    """What to end with whatever went wrong, for that came of being told to stop; else None.
+
+    Libraries make other errors of the exception: zipfile does, in the midst of writing an archive.
+    """
+    return _status
+
+
 def end_when_told_to() -> None:
     """From now on SIGTERM and Ctrl-C end this process within ten seconds, with their status."""
     # Not as a KeyboardInterrupt, of which Lightning makes the status 1.
@@ -24,11 +36,12 @@ def _stop(number: int, _: object) -> None:
     It comes out of whatever line was running, maybe of one in a library that then keeps a lock for
     which the cleaning up waits in vain.
     """
-    status = 128 + number
-    end = threading.Timer(_CLEANING_S, _end, [status])
+    global _status
+    _status = 128 + number
+    end = threading.Timer(_CLEANING_S, _end, [_status])
     end.daemon = True
     end.start()
-    sys.exit(status)
+    sys.exit(_status)
 
 
 def _end(status: int) -> None:

@@ -62,6 +62,34 @@ def test_a_lock_that_is_never_released_keeps_nobody(tmp_path: Path, number: int)
         assert "stopped: what did not end within 1 s was left" in done.stderr
 
 
+#: Told to stop in the midst of writing an archive, which makes an error of its own of it.
+MASKED = """
+import os, sys, zipfile
+import numpy as np
+from app import cli, stopping
+from app.pipeline import train
+
+write = zipfile.ZipFile._open_to_write
+
+def stopped(*arguments, **options):
+    opened = write(*arguments, **options)
+    os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+    return opened
+
+zipfile.ZipFile._open_to_write = stopped
+train.train = lambda settings: np.savez("a.npz", a=np.zeros(3))
+stopping.end_when_told_to()
+sys.argv[1:] = ["train"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_another_error_made_of_it_is_none(tmp_path: Path, number: int) -> None:
+    done = run(MASKED, tmp_path, number)
+    assert (done.returncode, done.stderr) == (128 + number, "")
+
+
 #: ``python -m app`` that is told to stop as soon as it loads something of size.
 LOADING = """
 import os, runpy, sys

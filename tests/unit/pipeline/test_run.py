@@ -458,10 +458,10 @@ def test_terminated_it_leaves_nothing_half_written(workplace: Path, tmp_path: Pa
         time.sleep(0.01)
     process.terminate()
     try:
-        process.communicate(timeout=10)
+        _, said = process.communicate(timeout=10)
     finally:
         process.kill()
-    assert process.returncode == 143
+    assert process.returncode == 143, said
     assert list(models.iterdir()) == []
 
 
