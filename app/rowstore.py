@@ -1,13 +1,15 @@
 """Rows of bytes on disk, found by 16-byte keys: only ever appended, and whole whatever happens.
 
 ``rows`` has the rows, ``keys`` the key of each at the same place. Rows are on the disk before their
-keys are written, so whatever moment a writer is killed at, every key has its row; what lacks a key
-is cut off by the next writer.
+keys are written, so whatever moment a writer is killed at, every key has its row. What lacks its
+partner all the same does not count, and is cut off by the next writer.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +27,22 @@ class RowStore:
         self.folder = folder
         self._width = width
 
-    def lock(self) -> FileLock:
-        """Who appends holds it. Makes the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder / "lock")
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep others from appending to the rows, and from pruning them. Makes the folder."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder.with_name(self.folder.name + ".lock")):
+            self.folder.mkdir(exist_ok=True)
+            os.utime(self.folder)  # It is in use.
+            yield
 
     def find(self, keys: Keys) -> Places:
         """The place of each key (n, 16) among the rows, -1 where it is not there."""
-        stored = _scalars(self._keys())
+        stored = scalars(self._keys())
         if not len(stored):
             return np.full(len(keys), -1)
         order = np.argsort(stored)
-        wanted = _scalars(keys)
+        wanted = scalars(keys)
         place = order[np.searchsorted(stored, wanted, sorter=order).clip(max=len(stored) - 1)]
         return np.where(stored[place] == wanted, place, -1)
 
@@ -58,13 +64,13 @@ class RowStore:
                 os.fsync(file.fileno())
 
     def _keys(self) -> Keys:
-        try:
-            stored = np.fromfile(self.folder / "keys", np.uint8)
-        except FileNotFoundError:
+        keys, rows = self.folder / "keys", self.folder / "rows"
+        if not (keys.is_file() and rows.is_file()):
             return np.empty((0, 16), np.uint8)
-        return stored[: len(stored) // 16 * 16].reshape(-1, 16)
+        n = min(keys.stat().st_size // 16, rows.stat().st_size // self._width)
+        return np.fromfile(keys, np.uint8, 16 * n).reshape(n, 16)
 
 
-def _scalars(keys: Keys) -> NDArray[np.void]:
+def scalars(keys: Keys) -> NDArray[np.void]:
     """Keys (n, 16) as n things that can be compared and sorted."""
     return np.ascontiguousarray(keys).view("V16").ravel()

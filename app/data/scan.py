@@ -53,10 +53,11 @@ def scan(manifest: Manifest, cache_dir: Path) -> Scan:
 
 def _scan(manifest: Manifest, store: RowStore) -> Scan:
     identities, lasting = _identities(manifest)
-    place = store.find(identities)
-    known = (place >= 0) & identities.any(axis=1)
     digests = np.zeros((len(manifest), 16), np.uint8)
-    digests[known] = store.rows()[place[known]]
+    with store.lock():
+        place = store.find(identities)
+        known = (place >= 0) & identities.any(axis=1)
+        digests[known] = store.rows()[place[known]]
     unreadable: dict[int, str] = {}
     new = np.flatnonzero(~known)
     tasks = [new[i : i + _ROWS_A_TASK].tolist() for i in range(0, len(new), _ROWS_A_TASK)]
@@ -112,5 +113,5 @@ def _identities(manifest: Manifest) -> tuple[NDArray[np.uint8], NDArray[np.bool_
             continue
         text = f"{image}\0{s.st_ino}\0{s.st_size}\0{s.st_mtime_ns}\0{s.st_ctime_ns}"
         identities[row] = np.frombuffer(digest(text.encode(errors="surrogateescape")), np.uint8)
-        changed[row] = max(s.st_mtime_ns, s.st_ctime_ns)
+        changed[row] = s.st_ctime_ns  # Which nobody can set.
     return identities, (changed > 0) & (changed < now - _YOUNG_NS)

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 
 from app.data.manifest import SPLITS
 from app.errors import SuresetError
+from app.rowstore import scalars
 
 #: How much of the pictures each of ``SPLITS`` is meant to hold.
 SHARES = (0.60, 0.10, 0.15, 0.15)
@@ -74,8 +75,7 @@ def ties_and_keys(digests: Digests, group: Groups | None) -> tuple[NDArray[np.in
     The key is the content's digest, or the digest of the group's name (of the first name, where
     copies of one picture tie groups together), so that a group can grow and keep its place.
     """
-    digests = np.ascontiguousarray(digests)
-    contents, content = np.unique(digests.view("V16").ravel(), return_inverse=True)
+    contents, content = np.unique(scalars(digests), return_inverse=True)
     keys = np.frombuffer(contents.tobytes(), np.uint8).reshape(-1, 16)
     if group is None or not (grouped := np.flatnonzero(group != "")).size:
         return content, keys

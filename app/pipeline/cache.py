@@ -45,7 +45,7 @@ class Entry:
     def __str__(self) -> str:
         facts = self.path / "facts.json"
         if not facts.is_file():
-            return self.path.name
+            return self.path.name.removeprefix(".")
         of = json.loads(facts.read_text())
         return f"{of['encoder']}, {of['runtime']} {of['precision']}"
 
@@ -87,9 +87,8 @@ def _prune(cache_dir: Path, days: int) -> None:
         if entry.kind in _FETCHED or entry.used > time.time() - days * _DAY_S:
             continue
         try:
-            if entry.path.is_dir():
-                with FileLock(entry.path / "lock", timeout=0):
-                    shutil.rmtree(entry.path)
+            if entry.path.is_dir() and not entry.path.is_symlink():
+                _remove(entry.path)
             else:
                 entry.path.unlink(missing_ok=True)
             freed += entry.size
@@ -100,3 +99,18 @@ def _prune(cache_dir: Path, days: int) -> None:
                 f"{error.filename} cannot be removed ({error.strerror}): give this user the right."
             ) from error
     say(f"removed {decimal(freed)} that nobody used for {days} days")
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder away at once, so that nobody ever finds half of it.
+
+    Raises:
+        Timeout: somebody has it open.
+    """
+    gone = folder
+    if not folder.name.startswith("."):  # Which is what a killed run left of one.
+        gone = folder.with_name(f".{folder.name}")
+        with FileLock(folder.with_name(folder.name + ".lock"), timeout=0):
+            shutil.rmtree(gone, ignore_errors=True)
+            folder.rename(gone)
+    shutil.rmtree(gone)

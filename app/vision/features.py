@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from app.data.pictures import PictureError, Preprocess, digest, read_rgb
 from app.disk import writing
 from app.progress import progress
-from app.rowstore import RowStore
+from app.rowstore import RowStore, scalars
 from app.vision.runtimes import Features, Runtime
 
 Digests = NDArray[np.uint8]
@@ -67,34 +67,46 @@ class FeatureCache:
         """
         # A second run on the same cache waits at the lock, and then finds the work done.
         with writing("the features", self.folder, "--cache"), self._store.lock():
-            (self.folder / "facts.json").write_text(self._facts)
-            missing = self.missing(digests)
-            unreadable = self._extract(path_of, digests, missing) if len(missing) else {}
+            self._write_facts()
+            unreadable = self._extract(path_of, digests, self.missing(digests))
+            if unreadable:  # Of copies, another may still be there.
+                absent = np.flatnonzero(self._store.find(digests) < 0)
+                copies = np.setdiff1d(absent, list(unreadable))
+                unreadable |= self._extract(path_of, digests, copies)
             place = self._store.find(digests)
             known = place >= 0
             found = np.zeros((len(digests), self.dimensions), np.float32)
             found[known] = self._store.rows().view(np.float32)[place[known]]
-        absent = np.flatnonzero(~known).tolist()
-        return found, {row: unreadable[digests[row].tobytes()] for row in absent}
+        return found, {row: unreadable[row] for row in np.flatnonzero(~known).tolist()}
 
     def missing(self, digests: Digests) -> Rows:
         """The rows of pictures (n, 16) that have to be computed, of copies only the first."""
         absent = np.flatnonzero(self._store.find(digests) < 0)
-        _, first = np.unique(digests[absent].view("V16").ravel(), return_index=True)
+        _, first = np.unique(scalars(digests[absent]), return_index=True)
         return absent[np.sort(first)]
+
+    def _write_facts(self) -> None:
+        """What the folder's name is a hash of, to be read by a person."""
+        facts = self.folder / "facts.json"
+        if not facts.exists():
+            beside = facts.with_suffix(".part")
+            beside.write_text(self._facts)
+            beside.rename(facts)
 
     def _extract(
         self, path_of: Callable[[int], Path], digests: Digests, rows: Rows
-    ) -> dict[bytes, str]:
-        """Append the features of some rows; the reasons of those that cannot be read, by digest."""
-        unreadable: dict[bytes, str] = {}
+    ) -> dict[int, str]:
+        """Append the features of some rows; the reasons of those that cannot be read."""
+        unreadable: dict[int, str] = {}
+        if not len(rows):
+            return unreadable
         pending: deque[int] = deque()
 
         def batches() -> Iterator[NDArray[np.uint8]]:
             batch: list[NDArray[np.uint8]] = []
             for row, picture in self._decoded(path_of, digests, rows):
                 if isinstance(picture, PictureError):
-                    unreadable[digests[row].tobytes()] = str(picture)
+                    unreadable[row] = str(picture)
                     advance(1)
                     continue
                 pending.append(row)

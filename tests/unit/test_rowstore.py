@@ -50,7 +50,9 @@ def test_what_was_added_is_found(
     assert [p >= 0 for p in place[len(every) :]] == [number in every for number in asked]
 
 
-@pytest.mark.parametrize(("rows", "keys"), [(5, 0), (0, 7), (WIDTH + 3, 0), (3 * WIDTH, 15)])
+@pytest.mark.parametrize(
+    ("rows", "keys"), [(5, 0), (0, 7), (WIDTH + 3, 0), (3 * WIDTH, 15), (0, 16), (WIDTH - 1, 32)]
+)
 def test_what_lacks_its_partner_is_cut_off(tmp_path: Path, rows: int, keys: int) -> None:
     store = RowStore(tmp_path, WIDTH)
     append(store, [1, 2, 3])
@@ -62,6 +64,17 @@ def test_what_lacks_its_partner_is_cut_off(tmp_path: Path, rows: int, keys: int)
     place = store.find(keys_of([5, 1, 4, 6]))
     assert place.tolist() == [4, 0, 3, -1]
     assert (store.rows()[place[:3]] == rows_of([5, 1, 4])).all()
+
+
+@pytest.mark.parametrize("lost", ["rows", "keys"])
+def test_keys_and_rows_without_the_other_file_do_not_count(tmp_path: Path, lost: str) -> None:
+    store = RowStore(tmp_path, WIDTH)
+    append(store, [1, 2, 3])
+    (tmp_path / lost).unlink()
+    assert store.find(keys_of([1, 2, 3])).tolist() == [-1, -1, -1]
+    append(store, [3])
+    assert store.find(keys_of([1, 2, 3])).tolist() == [-1, -1, 0]
+    assert (store.rows() == rows_of([3])).all()
 
 
 def write_for_ever(folder: Path, start: int) -> None:

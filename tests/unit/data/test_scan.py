@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from io import BytesIO
 from pathlib import Path
@@ -82,9 +81,10 @@ def test_only_what_changed_is_read_again(
     assert read == []
     assert (second.digests == first.digests).all()
 
-    # As long, and as old, and another.
-    write(tmp_path / "7.png", b"8.png")
-    os.utime(tmp_path / "7.png", ns=(0, (tmp_path / "6.png").stat().st_mtime_ns))
+    # As long, and as old, and another: in the file itself.
+    written = (tmp_path / "7.png").stat().st_mtime_ns
+    (tmp_path / "7.png").write_bytes(b"8.png")
+    os.utime(tmp_path / "7.png", ns=(0, written))
     write(tmp_path / "new.png", b"new")
     (tmp_path / "3.png").unlink()
     folder = manifest(tmp_path, [*names, "new.png"])
@@ -119,10 +119,10 @@ def test_another_folder_of_the_same_files_is_another(
     tmp_path: Path, read: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scanning, "_YOUNG_NS", 0)
-    (tmp_path / "one").mkdir()
-    write(tmp_path / "one/a.png", b"a")
-    shutil.copytree(tmp_path / "one", tmp_path / "two")  # With its times.
-    write(tmp_path / "two/a.png", b"b")
+    for name, content in (("one", b"a"), ("two", b"b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(content)
+        os.utime(tmp_path / name / "a.png", (1e9, 1e9))
     for name, content in (("one", b"a"), ("two", b"b")):
         seen = scan(manifest(tmp_path / name, ["a.png"]), tmp_path / "cache")
         assert seen.digests[0].tobytes() == digest(content)

@@ -36,6 +36,7 @@ def folder(tmp_path: Path) -> Path:
     put(tmp_path / "fitting/a.ckpt", 300, 40)
     put(tmp_path / "fitting/a.lock", 0, 40)
     put(tmp_path / "weights/resnet50.pth", 500, 400)
+    put(tmp_path / "datasets/cars.archive", 700, 400)
     (tmp_path / "features/new/facts.json").write_text(
         '{"encoder": "e", "runtime": "openvino", "precision": "bf16"}'
     )
@@ -49,6 +50,7 @@ def names(folder: Path) -> list[str]:
 def test_sizes_and_ages(folder: Path) -> None:
     found = {str(e.path.relative_to(folder)): e for e in entries(folder)}
     assert {name: entry.kind for name, entry in found.items()} == {
+        "datasets/cars.archive": "datasets",
         "features/new": "features",
         "features/old": "features",
         "fitting/a.ckpt": "fitting",
@@ -70,19 +72,16 @@ def test_pruning_takes_what_was_computed_and_not_used(
 ) -> None:
     settings = load_settings(cache_dir=str(folder))
     cache(settings, 41)
-    assert len(names(folder)) == 4
+    assert len(names(folder)) == 5
     cache(settings, 30)
-    assert names(folder) == ["features/new", "weights/resnet50.pth"]
+    assert names(folder) == ["datasets/cars.archive", "features/new", "weights/resnet50.pth"]
     told = capsys.readouterr()
     assert "removed 1.3 kB that nobody used for 30 days" in told.err
     assert "weights" in told.out and "e, openvino bf16" in told.out
 
 
 def test_what_is_in_use_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    put(folder / "features/old/lock", 0, 40)
-    with FileLock(folder / "features/old/lock"):
-        for path in (folder / "features/old/lock", folder / "features/old"):
-            os.utime(path, (time.time() - 40 * DAY,) * 2)
+    with FileLock(folder / "features/old.lock"):
         cache(load_settings(cache_dir=str(folder)), 30)
     assert "features/old" in names(folder)
     assert "in use" in capsys.readouterr().err
@@ -91,12 +90,32 @@ def test_what_is_in_use_stays(folder: Path, capsys: pytest.CaptureFixture[str]) 
 def test_what_cannot_be_removed_is_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, ignore_errors: bool = False) -> None:
+        if ignore_errors:
+            return
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(pruning.shutil, "rmtree", refuse)
     with pytest.raises(SuresetError, match=r"old cannot be removed .Permission denied"):
         cache(load_settings(cache_dir=str(folder)), 30)
+
+
+def test_what_a_killed_pruning_left_is_taken_by_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is no longer where anybody looks for it."""
+
+    def killed(path: Path, **_: object) -> None:
+        if path.exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pruning.shutil, "rmtree", killed)
+        cache(load_settings(cache_dir=str(folder)), 30)
+    assert not (folder / "features/old").exists()
+    assert (folder / "features/.old/rows").is_file()
+    cache(load_settings(cache_dir=str(folder)), 30)
+    assert names(folder) == ["datasets/cars.archive", "features/new", "weights/resnet50.pth"]
 
 
 def test_the_command_and_doctor_tell_of_it(run: Run) -> None:

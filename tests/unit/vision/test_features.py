@@ -75,6 +75,15 @@ def test_copies_are_computed_once(tmp_path: Path) -> None:
     assert (found[:3] == found[3:]).all()
 
 
+def test_a_copy_stands_in_for_one_that_is_gone(tmp_path: Path) -> None:
+    paths, keys = pictures(tmp_path, 2)
+    twice = [tmp_path / "gone.png", *paths, tmp_path / "gone too.png"]
+    cache = FeatureCache(tmp_path / "cache", "e", Means(), GEOMETRY)
+    found, unreadable = cache.features(twice.__getitem__, keys[[0, 0, 1, 0]])
+    assert unreadable == {}
+    np.testing.assert_allclose(found, expected([paths[i] for i in (0, 0, 1, 0)]), rtol=1e-6)
+
+
 def test_another_geometry_or_precision_is_another_cache(tmp_path: Path) -> None:
     paths, keys = pictures(tmp_path, 4)
     runtime = Means()
