@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.data.layouts.table import plain
 from app.data.manifest import LABELS_FILE, Manifest
 from app.data.splits import Names
 from app.disk import writing
@@ -132,7 +133,7 @@ def _filled(place: Path, manifest: Manifest, split: Names) -> str:
             found = [*map(_value, cells), *[""] * (column + 1 - len(cells))]
             if (
                 row == len(manifest)
-                or found[image].removeprefix("./") != manifest.images[row]
+                or plain(found[image]) != manifest.images[row]
                 or found[column] != given[row]
             ):
                 raise changed

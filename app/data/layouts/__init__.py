@@ -22,7 +22,8 @@
     outside of all of them have no class and are left out.
 
 Hidden files and folders are not seen, nor are files whose name does not end like a picture's. No
-path and no link may lead out of the folder; links that stay inside are followed.
+path to a picture and no link to one may lead out of the folder; links that stay inside are
+followed.
 """
 
 from __future__ import annotations

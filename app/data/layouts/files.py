@@ -30,11 +30,14 @@ def pictures_under(root: Path, folder: str = "") -> list[str]:
                 if entry.name.startswith("."):
                     continue
                 path = f"{inside}/{entry.name}" if inside else entry.name
-                if entry.is_symlink():
+                link = entry.is_symlink()
+                if link:
                     refuse_outside(root, path)
-                if entry.is_dir():
-                    (links if entry.is_symlink() else folders).append(path)
-                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                if os.path.isdir(entry.path) if link else entry.is_dir():
+                    (links if link else folders).append(path)
+                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and (
+                    link or entry.is_file()  # Links that lead nowhere are found out later.
+                ):
                     found.append(path)
     return sorted(found)
 

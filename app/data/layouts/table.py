@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -33,8 +34,7 @@ def read_table(root: Path) -> Manifest:
     if table.empty:
         raise SuresetError(f"{file} names no picture: add a row for each.")
 
-    # `find .` writes ./ before every path.
-    images = [image.removeprefix("./") for image in table["image"]]
+    images = [plain(image) for image in table["image"]]
     _check_rows(file, images)
     _check_files(root, images)
     if "split" in table:
@@ -56,6 +56,13 @@ def read_table(root: Path) -> Manifest:
         split=np.array(table["split"].tolist(), str) if "split" in table else None,
         group=table["group"].to_numpy(object) if "group" in table else None,
     )
+
+
+def plain(path: str) -> str:
+    """A path without what means nothing in it: ``./a//b``, as `find .` may write it, is ``a/b``."""
+    if ("./" not in path and "//" not in path) or path.startswith("/"):
+        return path
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def _read_cells(file: Path) -> pd.DataFrame:
@@ -93,6 +100,8 @@ def _check_rows(file: Path, images: list[str]) -> None:
             f"{file} names {len(again)} of its pictures more than once ({first_of(again)}): keep "
             "one row a picture."
         )
+    if any("\0" in image for image in images):
+        raise SuresetError(f"{file} holds a NUL in a path: mend it.")
     outside = [i for i in images if i.startswith("/") or (".." in i and ".." in i.split("/"))]
     if outside:
         raise SuresetError(
@@ -107,20 +116,31 @@ def _check_files(root: Path, images: list[str]) -> None:
     found = set()
     for folder in {image.rpartition("/")[0] for image in images}:
         refuse_outside(root, folder)
-        if not (root / folder).is_dir():
+        if not os.path.isdir(root / folder):
             continue
         with os.scandir(root / folder) as entries:
             for entry in entries:
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if path not in wanted:
                     continue
-                if entry.is_symlink():
+                link = entry.is_symlink()
+                if link:
                     refuse_outside(root, path)
-                if entry.is_file():
+                if os.path.isfile(entry.path) if link else entry.is_file():
                     found.add(path)
     missing = [image for image in images if image not in found]
     if missing:
         raise SuresetError(
             f"{len(missing)} of {len(images)} pictures named in {root / LABELS_FILE} are missing "
-            f"({first_of(missing)}): put them there or remove their rows."
+            f"({first_of(missing)}){_in_another_form(root, missing[0])}: put them there or remove "
+            "their rows."
         )
+
+
+def _in_another_form(root: Path, image: str) -> str:
+    """Say so if a file is there whose name looks the same: a Mac writes é as two characters."""
+    folder, _, name = image.rpartition("/")
+    place = root / folder
+    there = os.listdir(place) if os.path.isdir(place) else []
+    alike = any(normalize("NFC", other) == normalize("NFC", name) for other in there)
+    return ", whose names are there in another form of Unicode than in the table" if alike else ""

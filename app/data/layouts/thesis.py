@@ -86,7 +86,7 @@ def _read_row(file: Path) -> list[int]:
         row = [int(word) for word in file.read_text(encoding="utf-8").split()]
     except ValueError:
         row = []
-    if not row or min(row) < -1:
+    if not row or min(row) < -1 or max(row) > np.iinfo(np.int64).max:
         raise SuresetError(
             f"{file} has to hold one integer a task, separated by spaces, from 0 or -1 where "
             "unknown: mend it."

@@ -457,6 +457,35 @@ def test_every_suffix_in_any_case(tmp_path: Path) -> None:
     assert sorted(found) == sorted([*suffixes, "jpg"])
 
 
+# What is no file
+
+
+def test_pipes_are_no_pictures_and_links_to_nowhere_are_found_out_later(tmp_path: Path) -> None:
+    put(tmp_path, "x/a.jpg", "y/b.jpg")
+    os.mkfifo(tmp_path / "x/pipe.jpg")
+    (tmp_path / "x/itself.jpg").symlink_to("itself.jpg")
+    (tmp_path / "y/nowhere.jpg").symlink_to("absent.jpg")
+    assert read_manifest(tmp_path).images == ["x/a.jpg", "x/itself.jpg", "y/b.jpg", "y/nowhere.jpg"]
+    write_csv(tmp_path, "image,kind\nx/a.jpg,1\nx/itself.jpg,2\n")
+    refused(tmp_path, "1 of 2 pictures", "are missing (x/itself.jpg)")
+
+
+def test_a_path_may_be_written_in_several_ways_but_named_once(tmp_path: Path) -> None:
+    write_csv(tmp_path, "image,kind\n./x//a.jpg,1\nx/./b.jpg,2\n", "x/a.jpg", "x/b.jpg")
+    assert read_manifest(tmp_path).images == ["x/a.jpg", "x/b.jpg"]
+    write_csv(tmp_path, "image,kind\nx//a.jpg,1\nx/a.jpg,2\n")
+    refused(tmp_path, "1 of its pictures more than once (x/a.jpg)")
+    write_csv(tmp_path, "image,kind\nx/\0.jpg,1\nx/a.jpg,2\n")
+    refused(tmp_path, "NUL")
+    write_csv(tmp_path, f"image,kind\n{'x' * 300}/a.jpg,1\nx/a.jpg,2\n")
+    refused(tmp_path, "1 of 2 pictures", "are missing")
+
+
+def test_names_that_look_the_same_are_told_from_those_that_are_not_there(tmp_path: Path) -> None:
+    write_csv(tmp_path, "image,kind\n\u00e9.jpg,1\nb.jpg,2\n", "e\u0301.jpg", "b.jpg")
+    refused(tmp_path, "are missing", "in another form of Unicode than in the table")
+
+
 # What may not be read
 
 
