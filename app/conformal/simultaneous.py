@@ -34,15 +34,16 @@ def calibrate_simultaneously(
 ) -> SimultaneousCalibration:
     """Calibrate the sets of all tasks together. Arguments and errors as in ``calibrate``.
 
-    The second half uses only pictures whose every label is known.
+    The second half is of the pictures whose every label is known; all others are in the first.
     """
     check_whole(seed, "seed")
     checked = as_probs(probs)
     n = len(next(iter(checked.values())))
     truths = as_labels(labels, {task: p.shape[1] for task, p in checked.items()}, n)
     order = np.random.default_rng(seed).permutation(n)
-    first, second = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
-    second = second[completely_labelled(truths)[second]]
+    complete = order[completely_labelled(truths)[order]]
+    second = np.sort(complete[len(complete) // 2 :])
+    first = np.setdiff1d(order, second)
 
     scale = calibrate(take(checked, first), take(truths, first), score, taxonomy, seed)
     p = scale.p_values(take(checked, second))

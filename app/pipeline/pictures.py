@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +112,9 @@ def extract(
         if len(readable.rows(split)) == 0:
             root = pictures.manifest.root
             raise SuresetError(f"the {split} split of {root} holds no picture: add some.")
-    return readable, np.delete(features, list(unreadable), axis=0)
+    if unreadable:
+        features = np.delete(features, list(unreadable), axis=0)
+    return readable, features
 
 
 def find_pictures(settings: Settings) -> Pictures:
@@ -122,13 +125,22 @@ def find_pictures(settings: Settings) -> Pictures:
     """
     manifest = read_manifest(settings.data_dir, settings.layout)
     check_names(manifest)
-    say(str(manifest))
-    seen = scan(manifest, settings.cache_dir)
-    unsplit = np.full(len(manifest), "", dtype="<U5")
-    found = Pictures(manifest, seen.digests, unsplit, {}).without(seen.unreadable)
+    found = find_readable(manifest, settings.cache_dir)
     known = found.manifest
     split = assign(found.digests, known.group, known.split, settings.seed, known.images)
     return replace(found, split=split)
+
+
+def find_readable(manifest: Manifest, cache_dir: Path) -> Pictures:
+    """Look at every file of a manifest: its readable pictures, in no split yet.
+
+    Raises:
+        SuresetError: too many cannot be read.
+    """
+    say(str(manifest))
+    seen = scan(manifest, cache_dir)
+    unsplit = np.full(len(manifest), "", dtype="<U5")
+    return Pictures(manifest, seen.digests, unsplit, {}).without(seen.unreadable)
 
 
 def check_names(manifest: Manifest) -> None:
@@ -172,14 +184,20 @@ def check_space(classes: Mapping[str, int], settings: Settings) -> None:
         )
 
 
+def fewest_to_calibrate(tasks: int, alpha: float) -> int:
+    """The fewest pictures, labelled for every task, that allow finite thresholds at ``alpha``."""
+    fewest = fewest_scores(as_alpha(alpha))
+    # Of several tasks half of the pictures, rounded up, calibrate the sets of all at once.
+    return fewest if tasks == 1 else 2 * fewest - 1
+
+
 def check_held_out(pictures: Pictures, alpha: float) -> None:
     """See to it that there is enough to calibrate and test on.
 
     Raises:
         SuresetError: the calibration split is too small for alpha, or the test split is empty.
     """
-    # Half of the calibration pictures calibrate the sets of all tasks at once.
-    needed = {"calib": 2 * fewest_scores(as_alpha(alpha)), "test": 1}
+    needed = {"calib": fewest_to_calibrate(len(pictures.manifest.classes), alpha), "test": 1}
     # That a picture is labelled for all tasks implies that it is for each.
     complete = completely_labelled(pictures.manifest.labels)
     for split, least in needed.items():

@@ -9,9 +9,9 @@ from rich.table import Table
 from app.data.labelling import check_writable, write_splits
 from app.data.layouts import read_manifest
 from app.data.manifest import LABELS_FILE, SPLITS, Manifest
-from app.data.scan import scan
 from app.data.splits import SHARES, Names
 from app.data.stratify import stratify
+from app.pipeline.pictures import find_readable
 from app.progress import console, say
 from app.settings import Settings
 
@@ -24,14 +24,13 @@ def split(settings: Settings) -> None:
             other; it says what to do, and nothing was changed.
     """
     manifest = read_manifest(settings.data_dir, settings.layout)
-    say(str(manifest))
     n = len(manifest)
     given = np.full(n, "", "<U5") if manifest.split is None else manifest.split
     free = int((given == "").sum())
     found = given
     if free:
         check_writable(manifest)
-        found = _find_splits(manifest, settings)
+        found = _find_splits(manifest, given, settings)
     filled = int(((given == "") & (found != "")).sum())
     if filled:
         write_splits(manifest, found)
@@ -50,23 +49,16 @@ def split(settings: Settings) -> None:
     say("next: make train")
 
 
-def _find_splits(manifest: Manifest, settings: Settings) -> Names:
-    """The split of every picture that can be read, "" of the others, (n,)."""
-    seen = scan(manifest, settings.cache_dir)
-    for row, why in list(seen.unreadable.items())[:5]:
-        say(f"left without a split, {manifest.images[row]}: {why}")
-    if len(seen.unreadable) > 5:
-        say(f"left without a split, {len(seen.unreadable) - 5} more pictures that cannot be read")
-    readable = np.ones(len(manifest), bool)
-    readable[list(seen.unreadable)] = False
-    rows = np.flatnonzero(readable)
-    known = manifest.take(rows)
-    found = np.full(len(manifest), "", "<U5") if manifest.split is None else manifest.split.copy()
-    found = found.astype("<U5")
-    found[rows] = stratify(
-        known.labels, seen.digests[rows], known.group, known.split, settings.seed, known.images
+def _find_splits(manifest: Manifest, given: Names, settings: Settings) -> Names:
+    """The split of every picture that can be read, and what is ``given`` to the others, (n,)."""
+    pictures = find_readable(manifest, settings.cache_dir)
+    known = pictures.manifest
+    splits = stratify(
+        known.labels, pictures.digests, known.group, known.split, settings.seed, known.images
     )
-    return found
+    split_of = dict(zip(known.images, splits.tolist(), strict=True))
+    split = [split_of.get(image, old) for image, old in zip(manifest.images, given, strict=True)]
+    return np.array(split, "<U5")
 
 
 def _print_table(manifest: Manifest, found: Names) -> None:

@@ -24,16 +24,18 @@ def test_equals_the_definition() -> None:
     labels["b"][::7] = -1
     both = calibrate_simultaneously(probs, labels, "aps", "task", seed=4)
     order = np.random.default_rng(4).permutation(200)
-    first, second = order[:100], order[100:]
+    complete = [i for i in order if all(labels[t][i] >= 0 for t in CLASSES)]
+    second = complete[len(complete) // 2 :]
+    first = [i for i in order if i not in second]
     scale = calibrate(
         {t: p[first] for t, p in probs.items()}, {t: y[first] for t, y in labels.items()}, "aps"
     )
     worst = []
     for i in second:
-        if all(labels[t][i] >= 0 for t in CLASSES):
-            p = scale.p_values({t: probs[t][i : i + 1] for t in CLASSES})
-            worst.append(1 - min(p[t][0, labels[t][i]] for t in CLASSES))
+        p = scale.p_values({t: probs[t][i : i + 1] for t in CLASSES})
+        worst.append(1 - min(p[t][0, labels[t][i]] for t in CLASSES))
     assert both.worst.tolist() == sorted(worst)
+    assert len(worst) == math.ceil(len(complete) / 2)
 
 
 def test_sets_and_p_values_agree() -> None:

@@ -106,7 +106,7 @@ def test_unreadable_pictures_wait(root: Path, capsys: pytest.CaptureFixture[str]
         f"{i}.png" for i in range(7, 14)
     ]
     said = capsys.readouterr().err
-    assert "left without a split, 7.png: " in said and "2 more pictures that cannot" in said
+    assert "skipped 7.png: " in said and "2 more pictures that cannot" in said
     content = (root / "labels.csv").read_bytes()
     run(root)
     assert (root / "labels.csv").read_bytes() == content
@@ -181,7 +181,7 @@ def test_a_read_only_folder_is_said_before_the_pictures_are_read(
     def refuse(**_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(module, "scan", lambda _: pytest.fail("the pictures were read"))
+    monkeypatch.setattr(module, "find_readable", lambda *_: pytest.fail("pictures were read"))
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(SuresetError, match=r"labels\.csv cannot be written to .*Read-only"):
         run(root)
