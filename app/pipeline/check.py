@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -20,11 +21,17 @@ from app.data.checking.copies import Copies, Copy, described, find_copies, given
 from app.data.checking.labels import Combinations, TaskCounts, count_combinations, count_labels
 from app.data.checking.looks import Looks, look
 from app.data.layouts import read_manifest
-from app.data.manifest import Manifest
-from app.data.splits import assign
+from app.data.manifest import SPLITS, Manifest
+from app.data.splits import SHARES, assign
 from app.disk import writing
 from app.errors import SuresetError
-from app.pipeline.pictures import Pictures, check_held_out, check_names, check_training
+from app.pipeline.pictures import (
+    Pictures,
+    check_held_out,
+    check_names,
+    check_training,
+    fewest_to_calibrate,
+)
 from app.progress import say
 from app.report.check import print_check, write_check
 from app.settings import Settings
@@ -112,13 +119,14 @@ class Thresholds:
         task: of each task, the taxonomy ``task``: all its scores share one.
         classes: of each task and class, the taxonomy ``class``.
         simultaneous: of the sets of all tasks at once, which half of the calibration pictures
-            calibrate; ``missing`` and ``to_add`` count pictures labelled for every task.
+            calibrate; ``missing`` and ``to_add`` count pictures labelled for every task. None where
+            there is one task.
     """
 
     needed: int
     task: dict[str, Threshold]
     classes: dict[str, dict[str, Threshold]]
-    simultaneous: Threshold
+    simultaneous: Threshold | None
 
 
 @dataclass(frozen=True)
@@ -145,14 +153,16 @@ def check(settings: Settings) -> bool:
         SuresetError: the labels cannot be read, or the findings not written.
     """
     manifest = read_manifest(settings.data_dir, settings.layout)
-    findings = asdict(find(manifest, look(manifest), settings.alpha, settings.seed))
     folder = settings.logs_dir / "data-check"
-    with writing("what was found", folder, "--logs"):
+    with writing("what is found", folder, "--logs"):
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    findings = asdict(find(manifest, look(manifest), settings.alpha, settings.seed))
+    print_check(findings)
+    with writing("what was found", folder, "--logs"):
         text = json.dumps(findings, allow_nan=False, indent=1)
         (folder / "check.json").write_text(text + "\n", encoding="utf-8")
         write_check(folder / "check.html", findings, settings.data_dir)
-    print_check(findings)
     say(f"all of it: {folder / 'check.json'}")
     say(f"the page: {folder / 'check.html'}")
     return any(findings["wrong"].values())
@@ -237,8 +247,8 @@ def _thresholds(pictures: Pictures, alpha: float) -> Thresholds:
     needed = fewest_scores(as_alpha(alpha))
     given = pictures.manifest.split
     drawn = given is None or bool((given == "").any())
-    # Of a hundred pictures that are added, so many fall into the calibration split.
-    share = len(calib) / len(pictures.split) if drawn and len(calib) else 1.0
+    # So many of the pictures that are added will fall into the calibration split.
+    share = SHARES[SPLITS.index("calib")] if drawn else 1.0
 
     def threshold(scores: int, missing: int) -> Threshold:
         missing = max(0, missing)
@@ -263,5 +273,9 @@ def _thresholds(pictures: Pictures, alpha: float) -> Thresholds:
             }
             for task, names in pictures.manifest.classes.items()
         },
-        simultaneous=threshold(complete // 2, 2 * needed - complete),
+        simultaneous=threshold(
+            -(-complete // 2), fewest_to_calibrate(len(labels), alpha) - complete
+        )
+        if len(labels) > 1
+        else None,
     )

@@ -121,18 +121,19 @@ def _told(kind: str, one: Any) -> str:
 
 
 def _needed(findings: Finding) -> str:
-    needed, alpha = findings["conformal"]["needed"], findings["alpha"]
+    conformal, alpha = findings["conformal"], findings["alpha"]
+    together = "; of the sets that hold all truths at once, in half of the calibration split"
     return (
-        f"at alpha {alpha:g} a finite threshold needs {needed} calibration pictures: of a task "
-        "(taxonomy task) or of each class (class); of the sets that hold all truths at once, in "
-        "half of the calibration split"
+        f"at alpha {alpha:g} a finite threshold needs {conformal['needed']} calibration pictures: "
+        "of a task (taxonomy task) or of each class (class)"
+        + (together if conformal["simultaneous"] else "")
     )
 
 
 def short_of(conformal: Finding) -> Iterator[dict[str, Any]]:
     """The thresholds that would be infinite: those of most scores to come first, then classes."""
     simultaneous = conformal["simultaneous"]
-    if simultaneous["missing"]:
+    if simultaneous and simultaneous["missing"]:
         yield {"taxonomy": "all at once", "task": "", "class": "", **simultaneous}
     for task, threshold in conformal["task"].items():
         if threshold["missing"]:

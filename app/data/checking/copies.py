@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from app.data.checking.looks import Looks
 from app.data.manifest import SPLITS, Manifest
 from app.data.splits import ties
+from app.rowstore import scalars
 
 Rows = NDArray[np.int64]
 
@@ -127,8 +128,11 @@ def given_two_splits(manifest: Manifest, digests: NDArray[np.uint8]) -> list[Row
 
 
 def described(manifest: Manifest, split: NDArray[np.str_], rows: Rows) -> list[Copy]:
-    """Pictures with their labels by name, None where unknown."""
-    return [
+    """Pictures with their labels by name, None where unknown.
+
+    First one of each that differ in labels or split, for the others may not be looked at.
+    """
+    copies = [
         Copy(
             manifest.images[row],
             str(split[row]),
@@ -139,6 +143,11 @@ def described(manifest: Manifest, split: NDArray[np.str_], rows: Rows) -> list[C
         )
         for row in rows.tolist()
     ]
+    first: dict[tuple[object, ...], Copy] = {}
+    for copy in copies:
+        first.setdefault((copy.split, *copy.labels.values()), copy)
+    differing = set(map(id, first.values()))
+    return sorted(copies, key=lambda copy: id(copy) not in differing)
 
 
 def _copies(
@@ -163,8 +172,7 @@ def _differ(codes: Rows, content: Rows) -> bool:
 
 def _numbered(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Equal where the digests (n, 16) are, (n,), numbered from 0 on."""
-    keys = np.ascontiguousarray(digests).view("V16").ravel()
-    return np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    return np.unique(scalars(digests), return_inverse=True)[1].astype(np.int64)
 
 
 def _groups(numbers: NDArray) -> Iterator[Rows]:

@@ -103,13 +103,12 @@ def _never_seen(
 ) -> list[NeverSeen]:
     """Of the combinations that are missing in ``complete`` (m, tasks), the most expected.
 
-    Expected are m times the product of the classes' shares among the pictures that are labelled for
-    their task.
+    Expected are m times the product of the classes' shares among these.
     """
     expected = np.array(float(len(complete)))
-    for codes, size in zip(manifest.labels.values(), sizes, strict=True):
-        counts = np.bincount(codes[codes >= 0], minlength=size)
-        expected = np.multiply.outer(expected, counts / max(1, counts.sum()))
+    for codes, size in zip(complete.T, sizes, strict=True):
+        counts = np.bincount(codes, minlength=size)
+        expected = np.multiply.outer(expected, counts / max(1, len(complete)))
     expected[tuple(complete.T)] = 0
     first = np.argsort(-expected, axis=None, kind="stable")[:_MOST_EXPECTED]
     return [

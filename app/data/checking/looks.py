@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from PIL import Image, ImageStat
 
 from app.data.manifest import Manifest
 from app.data.pictures import PictureError, Preprocess, check_header, digest, read_rgb
+from app.errors import SuresetError
 from app.progress import progress
 
 #: CleanVision's names of what a person may want to look at.
@@ -111,7 +113,7 @@ def look(manifest: Manifest) -> Looks:
     paths = [manifest.path(row) for row in range(n)]
     tasks = [paths[i : i + _PICTURES_A_TASK] for i in range(0, n, _PICTURES_A_TASK)]
     row = 0
-    with progress("check", n) as advance, _mapping(n) as mapped:
+    with progress("check", n) as advance, _mapping(n) as mapped, _deaths_told():
         for found in mapped(_look_all, tasks):
             for one in found:
                 looks.digests[row] = np.frombuffer(one.digest, np.uint8)
@@ -153,6 +155,17 @@ def _judge(
         found = manager.issues[manager.issues[f"is_{issue}_issue"]]
         worst_first = found.sort_values(f"{issue}_score", kind="stable")
         yield issue, worst_first.index.to_numpy(np.int64)
+
+
+@contextmanager
+def _deaths_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise SuresetError(
+            "a process that looked at the pictures was ended, maybe for want of memory: the "
+            "largest pictures take up to 2 GB in each; make room for it and try again."
+        ) from error
 
 
 @contextmanager

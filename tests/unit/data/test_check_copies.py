@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from io import BytesIO
 from itertools import combinations
 from pathlib import Path
@@ -155,3 +156,12 @@ def test_given_two_splits(tmp_path: Path) -> None:
         np.array(["", "", "g", "g", "h", "", ""]),
     )
     assert [rows.tolist() for rows in given_two_splits(m, digests)] == [[0, 1], [2, 3]]
+
+
+def test_what_differs_is_named_first(tmp_path: Path) -> None:
+    save(tmp_path, "0.jpg", 1)
+    for i in range(1, 7):
+        shutil.copy(tmp_path / "0.jpg", tmp_path / f"{i}.jpg")
+    m = manifest(tmp_path, [f"{i}.jpg" for i in range(7)], k=[0, 0, 0, 0, 0, 0, 1])
+    [group] = find_copies(m, np.array(["train"] * 7), look(m), np.arange(7))
+    assert [copy.image for copy in group.pictures][:3] == ["0.jpg", "6.jpg", "1.jpg"]

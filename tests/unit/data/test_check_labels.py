@@ -44,12 +44,10 @@ def test_combinations_are_those_of_going_through_them(rows: list[tuple[int, int,
     missing = set(product(range(3), range(2))) - set(complete)
     assert (counts.possible, counts.seen, counts.never_seen) == (6, 6 - len(missing), len(missing))
 
-    def share(of: list[int], code: int) -> float:
-        known = [value for value in of if value >= 0]
-        return known.count(code) / len(known) if known else 0.0
-
     expected = {
-        (NAMES["colour"][c], NAMES["type"][t]): len(complete) * share(colours, c) * share(types, t)
+        (NAMES["colour"][c], NAMES["type"][t]): sum(pair[0] == c for pair in complete)
+        * sum(pair[1] == t for pair in complete)
+        / max(1, len(complete))
         for c, t in missing
     }
     listed = {tuple(one.classes.values()): one.expected for one in counts.most_expected}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.data.checking.looks import ISSUES, Looks, look
 from app.data.drawing.picture import draw_picture
 from app.data.manifest import Manifest
 from app.data.pictures import MAX_PIXELS, digest
+from app.errors import SuresetError
 
 
 def manifest(root: Path, images: list[str]) -> Manifest:
@@ -108,6 +110,22 @@ def test_other_processes_see_the_same(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {k: v.tolist() for k, v in here.issues.items()} == {
         k: v.tolist() for k, v in there.issues.items()
     }
+
+
+def end(_: list[Path]) -> None:
+    """As the system does for want of memory."""
+    os._exit(9)
+
+
+def test_a_process_that_is_ended_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(3):
+        drawn(seed).save(tmp_path / f"{seed}.jpg")
+    monkeypatch.setattr(looking, "_FEW", 1)
+    monkeypatch.setattr(looking, "_look_all", end)
+    with pytest.raises(SuresetError, match="a process that looked at the pictures was ended"):
+        look_at(tmp_path)
 
 
 def test_a_picture_is_seen_upright_and_the_same_pixels_in_another_file(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from app.data.layouts import read_manifest
 from app.data.manifest import SPLITS, Manifest
 from app.data.sample import write_sample
 from app.errors import SuresetError
+from app.pipeline import check as checking
 from app.pipeline.check import check, find
 from app.pipeline.pictures import find_pictures
 from app.settings import Settings, load_settings
@@ -185,13 +186,22 @@ def test_all_copies_with_contradicting_splits_are_named(tmp_path: Path, rows: li
         find_pictures(settings(tmp_path))
 
 
+def test_a_folder_of_logs_that_cannot_be_written_is_said_before_the_look(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "logs").write_text("a file where a folder should be")
+    monkeypatch.setattr(checking, "look", lambda _: pytest.fail("the pictures were read"))
+    with pytest.raises(SuresetError, match=r"what is found cannot be written to .*--logs"):
+        check(load_settings(data_dir=str(sample), logs_dir=str(tmp_path / "logs")))
+
+
 def test_what_training_would_refuse_is_wrong(sample: Path, tmp_path: Path, rows: list[Row]) -> None:
     content = checked(tmp_path, sample, alpha=0.01)
     [sentence] = content["wrong"]["refused"]
-    assert "alpha 0.01 needs 198" in sentence
+    assert "alpha 0.01 needs 197" in sentence
     simultaneous = content["conformal"]["simultaneous"]
     calib = content["found"]["splits"]["calib"]
-    assert simultaneous["scores"] == calib // 2 and simultaneous["missing"] == 198 - calib
+    assert simultaneous["scores"] == -(-calib // 2) and simultaneous["missing"] == 197 - calib
     assert content["conformal"]["task"]["colour"]["missing"] == 99 - calib
 
     for row in rows:
@@ -275,17 +285,16 @@ def test_thresholds_become_finite_as_it_says(n: int, unknown: int, alpha: float)
     else:
         assert fewest_scores(as_alpha(one.smallest_alpha)) <= n
         assert fewest_scores(as_alpha(round(one.smallest_alpha - 1e-4, 4))) > n
-    assert found.simultaneous.scores == n // 2
-    assert n + found.simultaneous.missing == max(n, 2 * found.needed)
+    assert found.simultaneous is None
     assert found.classes["k"]["b"].scores == 0 and found.classes["k"]["b"].smallest_alpha is None
 
 
 def test_where_splits_are_drawn_more_is_to_be_added(sample: Path) -> None:
     m = read_manifest(sample)
     found = find(m, look(m), 0.1, 0)
-    calib, short = found.found.splits["calib"], found.conformal.classes["colour"]["purple"]
+    short = found.conformal.classes["colour"]["purple"]
     assert short.missing > 0
-    assert short.to_add * calib / 100 >= short.missing > (short.to_add - 1) * calib / 100
+    assert short.to_add * 0.15 >= short.missing > (short.to_add - 1) * 0.15
     fixed = replace(
         m, split=np.array(["train"] * 50 + ["valid"] * 10 + ["calib"] * 20 + ["test"] * 20)
     )
