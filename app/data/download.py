@@ -17,6 +17,7 @@ import urllib3.exceptions
 from filelock import FileLock
 
 from app.checksums import sha256_of
+from app.disk import Need, require_room
 from app.errors import SuresetError
 from app.progress import progress, say
 
@@ -197,6 +198,7 @@ def _receive(url: str, part: Path, resume_blindly: bool) -> None:
         if have and not (begins and same):
             part.unlink()  # In spite of If-Range, the rest of something else.
             return _receive(url, part, resume_blindly)
+        require_room(part.name, [Need(part.parent, "--cache", _length(response) or 0)])
         with (
             open(part, "ab" if have else "wb") as file,
             progress(f"download {part.stem}", have + (_length(response) or 0), "bytes") as advance,
@@ -212,7 +214,7 @@ def _receive(url: str, part: Path, resume_blindly: bool) -> None:
 
 def _length(response: requests.Response) -> int | None:
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
+    return int(length) if re.fullmatch(r"\d{1,18}", length, re.ASCII) else None
 
 
 def _validator(response: requests.Response) -> str | None:

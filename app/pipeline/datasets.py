@@ -78,7 +78,16 @@ def _write(name: str, folder: Path, root: Path, cache_dir: Path, static_dir: Pat
                 unpack(archive.path, folder / name, advance)
             except ArchiveError as error:
                 raise _refused(archive, error) from error
-    _check_layout(folder, name, lock)
+    try:
+        _check_layout(folder, name)
+    except SuresetError:
+        for archive in archives:
+            if archive.name not in read_pins(lock):
+                archive.path.unlink()  # It would be taken for what the address sends.
+        raise
+    for archive in archives:
+        if pin(archive, lock):
+            say(f"{archive.name} is pinned in {lock}: commit that file")
     (folder / name / _MARKER).touch()
 
 
@@ -106,15 +115,12 @@ def _arrived(archive: Archive) -> int:
 
 
 def _fetch(archive: Archive, lock: Path, folder: Path) -> Weight:
-    """Bring an archive into the cache, read it through, and pin it if it is what it should be."""
+    """Bring an archive into the cache, and read it through."""
     path = fetch_archive(archive, lock)
     try:
-        weight = weigh(path, folder)
+        return weigh(path, folder)
     except ArchiveError as error:
         raise _refused(archive, error) from error
-    if pin(archive, lock):
-        say(f"{archive.name} is pinned in {lock}: commit that file")
-    return weight
 
 
 def _refused(archive: Archive, error: ArchiveError) -> SuresetError:
@@ -126,17 +132,17 @@ def _refused(archive: Archive, error: ArchiveError) -> SuresetError:
     )
 
 
-def _check_layout(folder: Path, name: str, lock: Path) -> None:
+def _check_layout(folder: Path, name: str) -> None:
     try:
         layout = read_manifest(folder).layout
     except SuresetError as error:
-        raise _not_the_set(name, lock) from error
+        raise _not_the_set(name) from error
     if layout != name:
-        raise _not_the_set(name, lock)
+        raise _not_the_set(name)
 
 
-def _not_the_set(name: str, lock: Path) -> SuresetError:
+def _not_the_set(name: str) -> SuresetError:
     return SuresetError(
         f"the names of the pictures that were fetched are not those of {name}: let datasets.yaml "
-        f"name the right addresses, and remove from {lock} the lines of these."
+        "name the right addresses."
     )
