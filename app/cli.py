@@ -95,9 +95,11 @@ def sample(
     """Draw vehicles, with their labels, into an empty folder."""
     from app.data.sample import write_sample
 
-    names = [name.strip() for name in tasks.split(",")]
-    write_sample(settings.data_dir, size, settings.seed, names)
-    say(f"{settings.data_dir}: {size} drawn vehicles, labelled by {', '.join(names)}")
+    names = list(dict.fromkeys(name.strip() for name in tasks.split(",")))
+    if write_sample(settings.data_dir, size, settings.seed, names):
+        say(f"{settings.data_dir}: {size} drawn vehicles, labelled by {', '.join(names)}")
+    else:
+        say(f"{settings.data_dir}: the sample set that was broken off there is whole now")
 
 
 @command(
@@ -200,7 +202,7 @@ def cache(
         ),
     ] = None,
 ) -> None:
-    """Say what the cache holds and how large it is; all but weights can be computed again."""
+    """Say what the cache holds and how large it is; what was not fetched can be made again."""
     from app.pipeline.cache import cache
 
     cache(settings, prune)

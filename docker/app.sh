@@ -119,10 +119,17 @@ case $runner-$command in
         say "The page will be at http://$(with_default ADDRESS):$(with_default PORT) (Ctrl-C stops it)."
         exec docker/compose.sh up --attach-dependencies webui
         ;;
-    docker-sample)
-        case " $* " in
-            *' --data '* | *' --data='*) fail "in Docker, the folder of a sample set is a variable, not a flag: make sample DATA_DIR=./vehicles." ;;
+    docker-sample | docker-data)
+        # What a flag names is mounted to be read. What a variable names is written by its owner.
+        case "$command $* " in
+            'data check '*) ;;
+            *' --data '* | *' --data='*) fail "in Docker, a folder that is written is a variable, not a flag: make $command DATA_DIR=./pictures." ;;
         esac
+        folder=$(setting DATA_DIR)
+        if [ -n "$folder" ] && [ -z "$(setting RUN_AS)" ] && [ "$(id -u)" = 0 ]; then
+            RUN_AS=$(ls -nd "$folder" | awk '{ print $3 ":" $4 }')
+            export RUN_AS
+        fi
         ;;
     docker-shell) exec docker/compose.sh run --rm --no-deps --entrypoint 'unprivileged bash' train "$@" ;;
     local-shell) PATH="$PWD/.venv/bin:$PATH" exec "${SHELL:-sh}" "$@" ;;

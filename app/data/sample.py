@@ -82,8 +82,10 @@ _MOST_PROCESSES = 8
 Labelled = tuple[str, dict[str, str]]
 
 
-def write_sample(root: Path, size: int, seed: int = 0, tasks: Sequence[str] = USUAL_TASKS) -> None:
+def write_sample(root: Path, size: int, seed: int = 0, tasks: Sequence[str] = USUAL_TASKS) -> bool:
     """Write ``labels.csv`` and ``images/`` into an empty folder, both or none.
+
+    A set that was broken off when it was whole already is finished instead.
 
     Args:
         root: the folder; it is made when it is missing.
@@ -91,6 +93,9 @@ def write_sample(root: Path, size: int, seed: int = 0, tasks: Sequence[str] = US
         seed: 0 or more.
         tasks: what they are labelled by, of ``TASKS``: the columns of ``labels.csv``. A cell is
             empty where the picture does not show it.
+
+    Returns:
+        Whether it was drawn as asked for now.
 
     Raises:
         SuresetError: there is no such task; the folder holds something else, or cannot be written.
@@ -102,9 +107,11 @@ def write_sample(root: Path, size: int, seed: int = 0, tasks: Sequence[str] = US
             "commas between."
         )
     what = "the sample set"
-    if not finish(root, what):
-        with filling(root, what) as folder:
-            _draw(folder, size, seed, tuple(dict.fromkeys(tasks)))
+    if finish(root, what):
+        return False
+    with filling(root, what) as folder:
+        _draw(folder, size, seed, tuple(dict.fromkeys(tasks)))
+    return True
 
 
 def _draw(folder: Path, size: int, seed: int, tasks: Sequence[str]) -> None:

@@ -21,7 +21,8 @@ than by lot, and the less so the more tasks there are.
 
 Tied pictures move as one and count as the rarest of their combinations. Ties are dealt out by size,
 halving; what the larger ones leave uneven in the whole is made up for by the chances of the smaller
-ones, which then are the shares on average alone.
+ones, which then are about the shares: beside a tie that is larger than a split's own share, fewer
+of them are in train.
 
 **Coverage.** The model depends on the fitted pictures alone. Fix these and the pairs, so that only
 the coins are random, and let n pairs have scores, k = ceil((n + 1)(1 - alpha)), and the k-th

@@ -11,7 +11,21 @@ from tests.stack.clone import fresh_clone
 
 #: The commands that make and the scripts rest on; nothing else is on PATH but the stubs.
 TOOLS = (
-    *("sh", "make", "sed", "awk", "grep", "cut", "tr", "head", "tail", "find", "xargs", "printf"),
+    *(
+        "sh",
+        "make",
+        "sed",
+        "awk",
+        "grep",
+        "cut",
+        "tr",
+        "head",
+        "tail",
+        "find",
+        "xargs",
+        "printf",
+        "ls",
+    ),
     *("printenv", "id", "mkdir", "touch", "rm", "cp", "mv", "cat", "cksum", "sort"),
 )
 

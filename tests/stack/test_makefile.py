@@ -227,7 +227,7 @@ def test_a_sample_set_goes_into_the_folder_that_is_asked_for(machine: Machine, r
     assert "DATA_DIR=./new/pics" in machine.calls("ALPHA=")[0]
     if runner == "docker":
         said = machine.make_fails("sample", f"RUNNER={runner}", "ARGS=--data ./new/pics")
-        assert "error: in Docker, the folder of a sample set is a variable, not a flag: " in said
+        assert "error: in Docker, a folder that is written is a variable, not a flag: " in said
         assert len(machine.calls(" run ")) == 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from math import ceil
 
 import numpy as np
@@ -302,3 +302,17 @@ def test_coverage_by_simulation(alpha: float, seen: str) -> None:
     assert np.mean(coverage) >= 1 - alpha - 3 * error
     # The threshold of 30 scores is not wider than its rank needs, either.
     assert np.mean(coverage) <= 1 - alpha + 1 / 30 + 3 * error
+
+
+def test_a_coin_says_which_of_two_neighbours_calibrates() -> None:
+    """Else calib and test would take turns along the line, here of classes of one picture."""
+    n = 400
+    labels = {"one": np.arange(n)}
+    agree = []
+    for seed in range(20):
+        split = stratify(labels, contents(range(n)), None, None, seed)
+        held = [name for name in split if name in ("calib", "test")]
+        pairs = [(held[i], held[i + 1]) for i in range(0, len(held) - 1, 2)]
+        assert all(one != other for one, other in pairs)
+        agree += [a[1] == b[0] for a, b in pairwise(pairs)]
+    assert abs(np.mean(agree) - 0.5) < 4 * 0.5 / np.sqrt(len(agree))
