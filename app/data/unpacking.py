@@ -69,15 +69,15 @@ def is_archive(file: Path) -> bool:
     return head.startswith((_GZIP, _ZIP)) or head[257:262] == b"ustar"
 
 
-def weigh(archive: Path, folder: Path) -> Weight:
-    """Read an archive to its end as if it were unpacked into ``folder``, and write nothing.
+def weigh(archive: Path) -> Weight:
+    """Read an archive to its end as if it were unpacked, and write nothing.
 
     Raises:
         ArchiveError: it cannot be unpacked as a whole, or holds what is refused, or no picture.
     """
     pictures = size = 0
     with _damage_told():
-        for _, member in _pictures(archive, folder):
+        for _, member in _pictures(archive):
             pictures += 1
             size += sum(map(len, _content(member)))
     if not pictures:
@@ -98,7 +98,7 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None]) -> None:
         OSError: it cannot be written.
     """
     with _damage_told():
-        for path, member in _pictures(archive, folder):
+        for path, member in _pictures(archive):
             place = folder / path
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def _damage_told() -> Iterator[None]:
         raise ArchiveError(f"it is damaged ({error})") from error
 
 
-def _pictures(archive: Path, folder: Path) -> Iterator[tuple[PurePosixPath, _Member]]:
+def _pictures(archive: Path) -> Iterator[tuple[PurePosixPath, _Member]]:
     """The pictures among the members, all of which are looked at."""
     with open(archive, "rb") as file:
         zipped = file.read(len(_ZIP)) == _ZIP
@@ -128,7 +128,7 @@ def _pictures(archive: Path, folder: Path) -> Iterator[tuple[PurePosixPath, _Mem
     for count, member in enumerate((_in_zip if zipped else _in_tar)(archive), start=1):
         if count > _MOST_MEMBERS:
             raise ArchiveError(f"it has more than {_MOST_MEMBERS} members")
-        _refuse_hostile(member.info, folder)
+        _refuse_hostile(member.info)
         size += member.info.size
         if size > most:
             raise ArchiveError(f"it would become more than {_MOST_TIMES} times as large")
@@ -138,21 +138,15 @@ def _pictures(archive: Path, folder: Path) -> Iterator[tuple[PurePosixPath, _Mem
             yield path, member
 
 
-def _refuse_hostile(info: tarfile.TarInfo, folder: Path) -> None:
-    """What tarfile's filter ``data`` refuses, and what it would make harmless."""
+def _refuse_hostile(info: tarfile.TarInfo) -> None:
+    """Refuse what is no file or folder below the one it is unpacked into."""
     path = PurePosixPath(info.name)
     if path.is_absolute() or ".." in path.parts or "\0" in info.name:
         raise ArchiveError(f"it holds {info.name!r}, which leads out of its folder")
     if info.size < 0 or info.issparse():
         raise ArchiveError(f"it holds {info.name!r}, of which not all is there")
-    if not hasattr(tarfile, "data_filter"):
-        raise SuresetError(
-            "this Python cannot unpack safely: update it to 3.10.12, 3.11.4, 3.12 or later."
-        )
-    try:
-        tarfile.data_filter(info, str(folder))
-    except tarfile.FilterError as error:
-        raise ArchiveError(f"it holds what is refused ({error})") from error
+    if not (info.isreg() or info.isdir()):
+        raise ArchiveError(f"it holds {info.name!r}, which is a link or a device")
 
 
 def _content(member: _Member) -> Iterator[bytes]:
@@ -228,20 +222,16 @@ def _in_zip(archive: Path) -> Iterator[_Member]:
                 raise ArchiveError(f"its {entry.filename!r} is encrypted")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ArchiveError(f"its {entry.filename!r} is compressed in an unusual way")
-            yield _Member(_as_in_tar(opened, entry), partial(opened.open, entry))
+            yield _Member(_as_in_tar(entry), partial(opened.open, entry))
 
 
-def _as_in_tar(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tarfile.TarInfo:
+def _as_in_tar(entry: zipfile.ZipInfo) -> tarfile.TarInfo:
     """So that one set of rules is for both."""
     info = tarfile.TarInfo(entry.filename)
     info.size = entry.file_size
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if entry.is_dir():
         info.type = tarfile.DIRTYPE
-    elif kind == stat.S_IFLNK:
-        info.type = tarfile.SYMTYPE
-        with archive.open(entry) as stream:
-            info.linkname = os.fsdecode(stream.read(_MOST_HEADER))
     elif kind not in (0, stat.S_IFREG):
-        info.type = tarfile.CHRTYPE
+        info.type = tarfile.CHRTYPE  # Or a link: it is refused all the same.
     return info

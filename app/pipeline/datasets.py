@@ -70,7 +70,7 @@ def _write(name: str, folder: Path, root: Path, cache_dir: Path, static_dir: Pat
             what, [Need(cache_dir, "--cache", missing), Need(root, "--data", sum(lengths))]
         )
 
-    weights = [_fetch(archive, lock, folder / name) for archive in archives]
+    weights = [_fetch(archive, lock) for archive in archives]
     require_room(what, [Need(root, "--data", sum(weight.bytes for weight in weights))])
     with progress(f"unpack {name}", sum(weight.pictures for weight in weights)) as advance:
         for archive in archives:
@@ -114,11 +114,11 @@ def _arrived(archive: Archive) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _fetch(archive: Archive, lock: Path, folder: Path) -> Weight:
+def _fetch(archive: Archive, lock: Path) -> Weight:
     """Bring an archive into the cache, and read it through."""
     path = fetch_archive(archive, lock)
     try:
-        return weigh(path, folder)
+        return weigh(path)
     except ArchiveError as error:
         raise _refused(archive, error) from error
 

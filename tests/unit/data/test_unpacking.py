@@ -12,14 +12,12 @@ import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.data.unpacking import ArchiveError, Weight, is_archive, unpack, weigh
-from app.errors import SuresetError
 from tests.unit.data.archives import member, picture, put, tar_of, tarred, vehicles, zip_of
 
 KINDS = ["w:gz", "w:", "zip"]
@@ -48,7 +46,7 @@ def refused(content: bytes, tmp_path: Path, words: str) -> None:
     before = {path for path in tmp_path.rglob("*")}
     folder = tmp_path / "inside" / "folder"
     with pytest.raises(ArchiveError, match=words):
-        weigh(archive, folder)
+        weigh(archive)
     assert {path for path in tmp_path.rglob("*")} == before
     with pytest.raises(ArchiveError, match=words):
         unpack(archive, folder, nobody)
@@ -71,7 +69,7 @@ def test_pictures_arrive_byte_for_byte_and_nothing_else_does(tmp_path: Path, kin
     archive = put(tmp_path / "a", packed(kind, {**FILES, **more}))
     wanted = {**FILES, "Gen_img/red_VAN_9.PNG": picture(9)}
     assert is_archive(archive)
-    weight = weigh(archive, tmp_path / "folder")
+    weight = weigh(archive)
     assert weight == Weight(len(wanted), sum(map(len, wanted.values())))
     told: list[int] = []
     unpack(archive, tmp_path / "folder", told.append)
@@ -105,7 +103,7 @@ def test_what_is_no_archive(tmp_path: Path, content: bytes) -> None:
 def test_an_archive_without_pictures(tmp_path: Path) -> None:
     for content in (tar_of({"readme.txt": b"x"}), zip_of({"readme.txt": b"x"}), zip_of({})):
         with pytest.raises(ArchiveError, match="no picture in it"):
-            weigh(put(tmp_path / "a", content), tmp_path)
+            weigh(put(tmp_path / "a", content))
 
 
 # ---- what leads elsewhere
@@ -129,40 +127,18 @@ def test_an_absolute_path_of_another_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
-@pytest.mark.parametrize("target", ["/etc/passwd", "../../../etc/passwd", "../.."])
-def test_links_that_lead_out(tmp_path: Path, kind: bytes, target: str) -> None:
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../../etc/passwd", "../..", "x.png", "."])
+def test_links_wherever_they_lead(tmp_path: Path, kind: bytes, target: str) -> None:
     refused(
         tarred(member("a/link.png", type=kind, linkname=target), member("a/link.png/x.png", b"x")),
         tmp_path,
-        "refused .*(outside|absolute)",
+        "a link or a device",
     )
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
-def test_links_that_stay_inside_are_left_out(tmp_path: Path, kind: bytes) -> None:
-    inside = member("Gen_img/z.png", type=kind, linkname="red_bus_0.png" if kind == tarfile.SYMTYPE
-                    else "Gen_img/red_bus_0.png")  # fmt: skip
-    files = [member(name, content) for name, content in FILES.items()]
-    unpack(put(tmp_path / "a", tarred(*files, inside)), tmp_path / "folder", nobody)
-    assert below(tmp_path / "folder") == FILES
-
-
-def test_a_link_and_then_a_path_through_it(tmp_path: Path) -> None:
-    """The link is not there when the path is followed."""
-    (tmp_path / "elsewhere").mkdir()
-    through = tarred(
-        member("a", type=tarfile.DIRTYPE),
-        member("a/b", type=tarfile.SYMTYPE, linkname="."),
-        member("a/b/x.png", picture()),
-    )
-    unpack(put(tmp_path / "archive", through), tmp_path / "folder", nobody)
-    assert below(tmp_path / "folder") == {"a/b/x.png": picture()}
-    assert not (tmp_path / "folder/a/b").is_symlink()
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 def test_devices(tmp_path: Path, kind: bytes) -> None:
-    refused(tarred(member("sda.png", type=kind)), tmp_path, "special file")
+    refused(tarred(member("sda.png", type=kind)), tmp_path, "a link or a device")
 
 
 def entry(name: str, mode: int) -> zipfile.ZipInfo:
@@ -172,16 +148,11 @@ def entry(name: str, mode: int) -> zipfile.ZipInfo:
 
 
 def test_links_and_devices_in_a_zip(tmp_path: Path) -> None:
-    for target in (b"/etc/passwd", b"../../x", b"../.."):
+    for target in (b"/etc/passwd", b"../../x", b"../..", b"red_bus_0.png"):
         link = zip_of({entry("a/link.png", stat.S_IFLNK | 0o777): target})
-        refused(link, tmp_path, "refused .*(outside|absolute)")
-    refused(zip_of({entry("sda.png", stat.S_IFBLK | 0o666): b""}), tmp_path, "special file")
-    inside: dict[Any, bytes] = {
-        **FILES,
-        entry("Gen_img/z.png", stat.S_IFLNK | 0o777): b"red_bus_0.png",
-    }
-    unpack(put(tmp_path / "a", zip_of(inside)), tmp_path / "folder", nobody)
-    assert below(tmp_path / "folder") == FILES
+        refused(link, tmp_path, "a link or a device")
+    device = zip_of({entry("sda.png", stat.S_IFBLK | 0o666): b""})
+    refused(device, tmp_path, "a link or a device")
 
 
 def test_two_in_one_place(tmp_path: Path) -> None:
@@ -203,7 +174,7 @@ def test_two_in_one_place(tmp_path: Path) -> None:
 def test_a_hundred_thousand_members(tmp_path: Path, kind: str) -> None:
     archive = put(tmp_path / "a", packed(kind, {f"{i}.txt": b"" for i in range(100_000)}))
     with pytest.raises(ArchiveError, match="more than 65536 members"):
-        weigh(archive, Path("folder"))
+        weigh(archive)
 
 
 @pytest.mark.parametrize("kind", ["w:gz", "zip"])
@@ -233,7 +204,7 @@ def test_a_bomb_that_lies(tmp_path: Path) -> None:
 
     # With the checksum of its beginning it is just a small picture.
     archive = put(tmp_path / "a", lying_zip(10, bytes(50 << 20), zlib.crc32(bytes(10))))
-    assert weigh(archive, tmp_path / "folder") == Weight(1, 10)
+    assert weigh(archive) == Weight(1, 10)
     unpack(archive, tmp_path / "folder", nobody)
     assert below(tmp_path / "folder") == {"x.png": bytes(10)}
 
@@ -249,7 +220,7 @@ def test_a_header_that_would_fill_the_memory(tmp_path: Path, kind: bytes) -> Non
     archive = put(tmp_path / "a", bomb)
     tracemalloc.start()
     with pytest.raises(ArchiveError, match="a header has no end"):
-        weigh(archive, tmp_path)
+        weigh(archive)
     assert tracemalloc.get_traced_memory()[1] < 4 << 20
     tracemalloc.stop()
 
@@ -293,7 +264,7 @@ def test_an_archive_that_breaks_off_anywhere(tmp_path: Path, kind: str) -> None:
     ends = {content - 1, *range(3, content, content // 40), *range(512, content, 512)}
     for end in ends:
         with pytest.raises(ArchiveError):
-            weigh(put(tmp_path / "a", whole[:end]), tmp_path)
+            weigh(put(tmp_path / "a", whole[:end]))
 
 
 def test_a_header_damaged_in_the_midst_of_a_tar(tmp_path: Path) -> None:
@@ -342,13 +313,7 @@ def test_any_damage_is_told_or_does_no_harm(
         damaged[place % len(damaged)] = value
     archive = put(tmp_path / "a", bytes(damaged))
     try:
-        weight = weigh(archive, tmp_path / "folder")
+        weight = weigh(archive)
     except ArchiveError:
         return
     assert weight.pictures <= 3
-
-
-def test_an_old_python_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(tarfile, "data_filter")
-    with pytest.raises(SuresetError, match=r"this Python cannot unpack safely: update it to 3\.10"):
-        weigh(put(tmp_path / "a", tar_of(FILES)), tmp_path)
