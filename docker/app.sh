@@ -113,6 +113,17 @@ prefetch() {
     run prefetch "$@"
 }
 
+# Root writes into a folder of pictures as its owner.
+case $runner-$(id -u)-$command-$(setting DATASET) in
+    docker-0-sample-* | docker-0-data-* | docker-0-prefetch-?* | docker-0-train-?*)
+        folder=$(setting DATA_DIR)
+        if [ -n "$folder" ] && [ -z "$(setting RUN_AS)" ]; then
+            RUN_AS=$(find "$folder" -prune -printf '%U:%G')
+            export RUN_AS
+        fi
+        ;;
+esac
+
 case $runner-$command in
     docker-serve)
         [ $# = 0 ] || fail "in Docker, serve takes variables, not flags: make serve PORT=8000."
@@ -120,16 +131,11 @@ case $runner-$command in
         exec docker/compose.sh up --attach-dependencies webui
         ;;
     docker-sample | docker-data)
-        # What a flag names is mounted to be read. What a variable names is written by its owner.
+        # What a flag names is mounted to be read.
         case "$command $* " in
             'data check '*) ;;
             *' --data '* | *' --data='*) fail "in Docker, a folder that is written is a variable, not a flag: make $command DATA_DIR=./pictures." ;;
         esac
-        folder=$(setting DATA_DIR)
-        if [ -n "$folder" ] && [ -z "$(setting RUN_AS)" ] && [ "$(id -u)" = 0 ]; then
-            RUN_AS=$(ls -nd "$folder" | awk '{ print $3 ":" $4 }')
-            export RUN_AS
-        fi
         ;;
     docker-shell) exec docker/compose.sh run --rm --no-deps --entrypoint 'unprivileged bash' train "$@" ;;
     local-shell) PATH="$PWD/.venv/bin:$PATH" exec "${SHELL:-sh}" "$@" ;;

@@ -11,21 +11,7 @@ from tests.stack.clone import fresh_clone
 
 #: The commands that make and the scripts rest on; nothing else is on PATH but the stubs.
 TOOLS = (
-    *(
-        "sh",
-        "make",
-        "sed",
-        "awk",
-        "grep",
-        "cut",
-        "tr",
-        "head",
-        "tail",
-        "find",
-        "xargs",
-        "printf",
-        "ls",
-    ),
+    *("sh", "make", "sed", "awk", "grep", "cut", "tr", "head", "tail", "find", "xargs", "printf"),
     *("printenv", "id", "mkdir", "touch", "rm", "cp", "mv", "cat", "cksum", "sort"),
 )
 

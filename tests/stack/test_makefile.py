@@ -244,6 +244,23 @@ def test_data_is_split_by_the_service_that_may_write_there(
     assert machine.calls("python -m")[0].endswith(f"app data {what} --seed 3")
 
 
+def test_root_writes_pictures_as_the_owner_of_their_folder(machine: Machine) -> None:
+    machine.add("id", "#!/bin/sh\necho 0\n")
+    (machine.clone / "pics").mkdir()
+    owner = f"{os.getuid()}:{os.getgid()}"
+    for command, *more in (
+        ("sample", "DATA_DIR=./pics"),
+        ("data", "DATA_DIR=./pics", "ARGS=split"),
+        ("prefetch", "DATA_DIR=./pics", "DATASET=utkface"),
+        ("sample", "DATA_DIR=./pics", "RUN_AS=7:8"),
+        ("prefetch", "DATA_DIR=./pics"),
+        ("sample",),
+    ):
+        machine.make(command, *more)
+    chosen = [owner] * 3 + ["7:8", "", ""]
+    assert machine.calls("RUN_AS=") == [f"RUN_AS={user}" for user in chosen]
+
+
 def test_a_failed_prefetch_stops_train(machine: Machine) -> None:
     script(machine.clone / ".venv" / "bin" / "python", '#!/bin/sh\necho "$*" >>"$CALLS"\nexit 1\n')
     machine.make_fails("train", "RUNNER=local")
