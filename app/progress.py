@@ -22,9 +22,14 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 _SECONDS_BETWEEN_LINES = 5.0
 
 
+def printable(text: str) -> str:
+    """What a terminal may be given: anything else as Python writes it in a string."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def say(text: str) -> None:
-    """Print one line of narration."""
-    console.print(text, markup=False)
+    """Print one line of narration, in which anybody's names may be."""
+    console.print(printable(text), markup=False)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from app.data.manifest import SPLITS
 from app.data.pictures import PictureError, Preprocess, read_rgb
+from app.progress import printable
 from app.report.page import PAGES
 
 #: So many rows of a table, and pictures of a group, are shown as text.
@@ -48,14 +49,14 @@ def print_check(findings: Finding) -> None:
     found, wrong = findings["found"], findings["wrong"]
     lost = found["pictures"] - found["readable"]
     console.print(
-        f"{_printable(findings['data'])}: {found['pictures']} pictures, layout "
+        f"{printable(findings['data'])}: {found['pictures']} pictures, layout "
         f"{findings['layout']}, {lost or 'none'} of them unreadable"
     )
     splits = ", ".join(f"{split} {n}" for split, n in found["splits"].items())
     console.print(f"splits by seed {findings['seed']}: {splits}")
     console.print(_tasks(found["tasks"]))
     if found["combinations"]:
-        console.print(_printable(_combinations(found["combinations"])))
+        console.print(printable(_combinations(found["combinations"])))
     console.print(_wrong(wrong) if any(wrong.values()) else "nothing is wrong")
     console.print(_needed(findings))
     lines = list(short_of(findings["conformal"]))
@@ -71,11 +72,11 @@ def _tasks(tasks: Finding) -> Table:
     table = _table("task", "classes", "unlabelled", "rarest classes")
     for task, counts in list(tasks.items())[:_ROWS]:
         rarest = ", ".join(
-            f"{_printable(name)} {sum(counts['classes'][name].values())}"
+            f"{printable(name)} {sum(counts['classes'][name].values())}"
             for name in counts["rarest"]
         )
         unlabelled = str(sum(counts["unlabelled"].values()))
-        table.add_row(_printable(task), str(len(counts["classes"])), unlabelled, rarest)
+        table.add_row(printable(task), str(len(counts["classes"])), unlabelled, rarest)
     return _more(table, len(tasks))
 
 
@@ -96,7 +97,7 @@ def _wrong(wrong: Finding) -> Table:
         if wrong[kind]:
             unit = {"unreadable": "picture", "refused": "reason"}.get(kind, "group")
             count = len(wrong[kind])
-            first = [_printable(_told(kind, one)) for one in wrong[kind][:_NAMED]]
+            first = [printable(_told(kind, one)) for one in wrong[kind][:_NAMED]]
             if count > _NAMED:
                 first.append(f"and {count - _NAMED} more")
             table.add_row(title, f"{count} {unit}{'s' * (count > 1)}", "\n".join(first))
@@ -152,7 +153,7 @@ def _short(lines: list[dict[str, Any]]) -> Table:
     for line in lines[:_ROWS]:
         smallest = line["smallest_alpha"]
         table.add_row(
-            *(line["taxonomy"], _printable(line["task"]), _printable(line["class"])),
+            *(line["taxonomy"], printable(line["task"]), printable(line["class"])),
             *(str(line["scores"]), str(line["missing"]), str(line["to_add"])),
             "none" if smallest is None else f"{smallest:g}",
         )
@@ -170,11 +171,6 @@ def _more(table: Table, rows: int) -> Table:
     if rows > _ROWS:
         table.add_row(f"and {rows - _ROWS} more")
     return table
-
-
-def _printable(text: str) -> str:
-    """What a terminal may be given: anything else as Python writes it in a string."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def write_check(path: Path, findings: Finding, root: Path) -> None:
