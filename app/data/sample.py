@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -23,6 +20,7 @@ from app.data.drawing.picture import TASKS, draw_picture
 from app.data.filling import filling, finish
 from app.data.manifest import LABELS_FILE
 from app.errors import SuresetError
+from app.processes import processes
 from app.progress import progress
 
 #: How often a type and a colour occur, in percent: some are rare, as in the street.
@@ -131,18 +129,12 @@ def _draw(folder: Path, size: int, seed: int, tasks: Sequence[str]) -> None:
 def _mapping(size: int) -> Iterator[Callable[..., Iterable[Labelled]]]:
     """A ``map`` that draws on all cores, unless starting processes would take longer.
 
-    Threads would wait for each other: most of the drawing is Python. New processes are spawned, for
-    a fork could inherit a lock that another thread holds.
+    Threads would wait for each other: most of the drawing is Python.
     """
     if size <= _FEW:
         yield map
         return
-    with ProcessPoolExecutor(
-        min(os.cpu_count() or 1, _MOST_PROCESSES),
-        multiprocessing.get_context("spawn"),
-        initializer=signal.signal,  # Ctrl-C is for the process that waits for them.
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    ) as pool:
+    with processes(multiprocessing.get_context("spawn"), _MOST_PROCESSES) as pool:
         yield partial(pool.map, chunksize=16)
 
 

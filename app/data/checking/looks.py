@@ -7,10 +7,7 @@ square that a network sees, decoded by ``read_rgb``, and the size that the file'
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +23,7 @@ from PIL import Image, ImageStat
 from app.data.manifest import Manifest
 from app.data.pictures import PictureError, Preprocess, check_header, digest, read_rgb
 from app.errors import SuresetError
+from app.processes import processes
 from app.progress import progress
 
 #: CleanVision's names of what a person may want to look at.
@@ -172,25 +170,16 @@ def _deaths_told() -> Iterator[None]:
 def _mapping(n: int) -> Iterator[Callable[..., Iterable[list[_Seen | _Unseen]]]]:
     """A ``map`` on all cores, unless starting processes would take longer.
 
-    Threads would wait for each other: half of the measuring is Python. A fork of this process could
-    inherit a lock that another thread holds, and spawned processes would each load this module for
-    seconds, so they are forked from a server that has loaded it once.
+    Threads would wait for each other: half of the measuring is Python. Spawned processes would each
+    load this module for seconds, so they are forked from a server that has loaded it once.
     """
     if n <= _FEW:
         yield map
         return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(
-        os.cpu_count(),
-        context,
-        initializer=signal.signal,  # Ctrl-C is for the process that waits for them.
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-    try:
+    with processes(context) as pool:
         yield pool.map
-    finally:  # Told to stop, do not look at what nobody waits for.
-        pool.shutdown(cancel_futures=True)
 
 
 def _look_all(paths: list[Path]) -> list[_Seen | _Unseen]:
