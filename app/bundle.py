@@ -1,7 +1,8 @@
 """A bundle: the folder that holds one trained, calibrated, exported model. Whole, or absent.
 
 It is written beside its place and renamed into it. ``bundle.json`` holds the sha256 of every other
-file and of its own facts, so a changed byte or fact is noticed when it is opened.
+file and of its own facts, so a changed byte or fact is noticed when it is opened; and one of all
+that pictures, settings and seed decide, which the same training on the same machine gives again.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from app.checksums import sha256_of
 from app.disk import writing
 from app.errors import SuresetError
 
-SCHEMA = 2
+SCHEMA = 3
 LATEST = "latest"
 
 Facts = dict[str, Any]
+
+#: What the same command makes anew each time: names, clocks, and the page and table that show them.
+_INCIDENTAL = {"name", "created", "calibrated_from", "metrics.json", "report.html"}
 
 
 def check_name(models_dir: Path, name: str) -> None:
@@ -94,6 +98,9 @@ def _seal(folder: Path, facts: Facts) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     whole = {"schema": SCHEMA, **facts, "files": hashes}
+    decided = {key: value for key, value in whole.items() if key not in _INCIDENTAL}
+    decided["files"] = {file: h for file, h in hashes.items() if file not in _INCIDENTAL}
+    whole["content_sha256"] = _digest(decided)
     whole["sha256"] = _digest(whole)
     with open(folder / "bundle.json", "w", encoding="utf-8") as written:
         json.dump(whole, written, indent=1, ensure_ascii=False)

@@ -32,19 +32,25 @@ data = typer.Typer(
     help="Look at a folder of labelled pictures, and prepare it.", no_args_is_help=True
 )
 cli.add_typer(data, name="data")
+bundle = typer.Typer(help="Look at a trained bundle.", no_args_is_help=True)
+cli.add_typer(bundle, name="bundle")
 
 _DATA = ("data_dir", "layout")
 _BUNDLE = ("models_dir", "model", "cache_dir")
 _WEIGHTS = ("cache_dir", "static_dir", "backbone")
+_NETWORK = (*_WEIGHTS, "weights", "recipe", "runtime", "precision")
 _METHOD = ("alpha", *METHOD)
 _WANDB = ("wandb_dir", "wandb_key_file", "wandb_project", "wandb_entity", "wandb_base_url")
 _SERVER = ("models_dir", "model", "static_dir", "address", "port")
 
 
 def command(
-    *names: str, of: typer.Typer = cli
+    *names: str, of: typer.Typer = cli, called: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register ``function(settings, ...)`` as a command with the flags of the named settings."""
+    """Register ``function(settings, ...)`` as a command with the flags of the named settings.
+
+    It is ``called`` as the function, unless given.
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         def run(config: Path | None, **arguments: Any) -> None:
@@ -60,7 +66,7 @@ def command(
         parameters.append(_keyword("config", Annotated[Path | None, option]))
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__doc__ = function.__doc__
-        of.command(function.__name__)(run)
+        of.command(called or function.__name__)(run)
         return function
 
     return register
@@ -103,7 +109,7 @@ def sample(
 
 
 @command(
-    *(*_DATA, "models_dir", "save_as", *_WEIGHTS, "logs_dir", *_METHOD, "seed"),
+    *(*_DATA, "models_dir", "save_as", *_NETWORK, "views", "logs_dir", *_METHOD, "seed"),
     *_WANDB,
 )
 def train(settings: Settings) -> None:
@@ -116,7 +122,7 @@ def train(settings: Settings) -> None:
         sys.exit(stopped.code or 143)  # Lightning has one of its own for SIGTERM, with no code.
 
 
-@command(*_DATA, *_BUNDLE, "save_as", *_METHOD)
+@command(*_DATA, *_BUNDLE, "save_as", "runtime", "precision", *_METHOD)
 def calibrate(settings: Settings) -> None:
     """Calibrate a bundle again, with these or other pictures, into a new bundle."""
     from app.pipeline.calibrate import calibrate
@@ -165,7 +171,7 @@ def serve(settings: Settings) -> None:
     serve(settings)
 
 
-@command(*_WEIGHTS, "seed")
+@command(*_NETWORK, "seed")
 def bench(
     settings: Settings,
     what: Annotated[
@@ -214,6 +220,15 @@ def check(settings: Settings) -> None:
     from app.pipeline.check import check
 
     if check(settings):
+        raise typer.Exit(1)
+
+
+@command("models_dir", "model", of=bundle, called="check")
+def check_bundle(settings: Settings) -> None:
+    """Verify a bundle's checksums, and its answers to its examples; exit status 1 if they moved."""
+    from app.pipeline.proof import prove
+
+    if not prove(settings):
         raise typer.Exit(1)
 
 

@@ -79,7 +79,29 @@ class Settings(BaseSettings):
         description="pictures of the sample set that prefetch writes into an empty data folder "
         f"(default: {SAMPLE_SIZE} when --data is not given, else none)",
     )
-    backbone: str = Field("resnet50", description="pretrained network the features come from")
+    backbone: str = Field(
+        "resnet50",
+        description="pretrained network the features come from, by torchvision's or timm's name",
+    )
+    weights: Path | None = Field(
+        None,
+        description="local file of the backbone's weights, safetensors or a state dict "
+        "(default: the published ones)",
+    )
+    recipe: Literal["stages", "thesis"] = Field(
+        "stages",
+        description="features and heads: of every stage of the backbone, with heads that are "
+        "searched for; or as the thesis had them, of the last layer, with its heads",
+    )
+    views: int = Field(
+        0, ge=0, le=100, description="random views of each training picture to learn from as well"
+    )
+    runtime: Literal["auto", "openvino", "torch"] = Field(
+        "auto", description="what runs the network: auto is torch on a GPU, else openvino"
+    )
+    precision: Literal["auto", "bf16", "f32", "int8"] = Field(
+        "auto", description="what the network computes in: auto is the fastest floating point here"
+    )
     model: str = Field("latest", description="bundle: a name under --models, or a path")
     save_as: str | None = Field(None, description="name of the new bundle (default: the time)")
 

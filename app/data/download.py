@@ -59,8 +59,8 @@ def fetch(
 
     Args:
         url: where it is published.
-        sha256: the file's checksum, 64 hexadecimal digits in lower case; None if nobody knows it,
-            and then each url needs a path of its own.
+        sha256: the file's checksum, 64 hexadecimal digits in lower case, or how it begins; None if
+            nobody knows it, and then each url needs a path of its own.
         path: where it belongs; missing folders are made, a damaged file is replaced.
         nearby: where this machine may have it already; if so it is copied, not downloaded.
         check: raises if what was sent cannot be the file, whatever its checksum.
@@ -147,7 +147,7 @@ def _bring(
 
 
 def _verify(url: str, sha256: str | None, part: Path) -> None:
-    if sha256 is not None and (found := sha256_of(part)) != sha256:
+    if sha256 is not None and not (found := sha256_of(part)).startswith(sha256):
         raise ChecksumError(
             f"what {without_credentials(url)} sent does not have the checksum {sha256} "
             "and was deleted: try again.",
@@ -243,7 +243,7 @@ def _write_validator(part: Path, validator: str | None) -> None:
 
 
 def _holds(path: Path, sha256: str | None) -> bool:
-    return path.is_file() and (sha256 is None or sha256_of(path) == sha256)
+    return path.is_file() and (sha256 is None or sha256_of(path).startswith(sha256))
 
 
 def _why(error: requests.RequestException) -> str:

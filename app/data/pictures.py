@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -100,6 +102,33 @@ def read_rgb(source: Path | bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
     Raises:
         PictureError: it is missing, damaged, no picture or too large.
     """
+    return _read(source, preprocess, _middle)
+
+
+def read_view(
+    source: Path | bytes, preprocess: Preprocess, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """As ``read_rgb``, but a random part of the picture, and half of the time its mirror image.
+
+    The part has 0.35 to 1 of the picture's area and a ratio of 3/4 to 4/3 (as of Szegedy et al.
+    2015, who go down to 0.08: here attributes of the whole object are learnt). Colours stay as they
+    are, for they may be what is to be told apart.
+    """
+
+    def part(picture: Image.Image, preprocess: Preprocess) -> Image.Image:
+        resampling = Image.Resampling[preprocess.interpolation.upper()]
+        square = preprocess.size, preprocess.size
+        return picture.resize(square, resampling, _random_box(picture.size, rng))
+
+    square = _read(source, preprocess, part)
+    return np.fliplr(square).copy() if rng.random() < 0.5 else square
+
+
+def _read(
+    source: Path | bytes,
+    preprocess: Preprocess,
+    cut: Callable[[Image.Image, Preprocess], Image.Image],
+) -> NDArray[np.uint8]:
     try:
         with _open(source) as picture:
             # JPEG's transform can halve a picture while decoding, up to three times; what is left
@@ -107,7 +136,7 @@ def read_rgb(source: Path | bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
             picture.draft("RGB", (preprocess.resize, preprocess.resize))
             picture.load()
             orientation = picture.getexif().get(_ORIENTATION)
-            square = _square(_rgb(picture), preprocess)
+            square = cut(_rgb(picture), preprocess)
             if orientation in _UPRIGHT:
                 square = square.transpose(_UPRIGHT[orientation])
             return np.asarray(square)
@@ -149,7 +178,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _square(picture: Image.Image, preprocess: Preprocess) -> Image.Image:
+def _middle(picture: Image.Image, preprocess: Preprocess) -> Image.Image:
     size = preprocess.size
     scale = preprocess.resize / min(picture.size)
     side = size / scale
@@ -159,6 +188,19 @@ def _square(picture: Image.Image, preprocess: Preprocess) -> Image.Image:
         return picture.crop((left, upper, left + size, upper + size))
     resampling = Image.Resampling[preprocess.interpolation.upper()]
     return picture.resize((size, size), resampling, (left, upper, left + side, upper + side))
+
+
+def _random_box(
+    size: tuple[int, int], rng: np.random.Generator
+) -> tuple[float, float, float, float]:
+    """Left, upper, right and lower edge of a part of a picture, in pixels."""
+    width, height = size
+    share = rng.uniform(0.35, 1.0)
+    ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+    w = min(width, math.sqrt(share * width * height * ratio))
+    h = min(height, math.sqrt(share * width * height / ratio))
+    left, upper = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    return left, upper, left + w, upper + h
 
 
 def _reason(error: Exception) -> str:

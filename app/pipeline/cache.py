@@ -47,7 +47,7 @@ class Entry:
         if not facts.is_file():
             return self.path.name.removeprefix(".")
         of = json.loads(facts.read_text())
-        return f"{of['encoder']}, {of['runtime']} {of['precision']}"
+        return f"{of['encoder']}, {of['runtime']}"
 
 
 def entries(cache_dir: Path) -> list[Entry]:

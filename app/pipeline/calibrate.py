@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -13,17 +14,18 @@ from app.bundle import Facts, check_name, find_bundle, new_bundle, open_bundle
 from app.conformal import SCORES, TAXONOMIES
 from app.conformal.method import Method
 from app.conformal.outliers import Outliers
+from app.errors import SuresetError
 from app.pipeline.choice import check_choosable, choose_method, is_asked_for
 from app.pipeline.evaluate import evaluate_into, print_table
-from app.pipeline.loading import load_heads
-from app.pipeline.pictures import Pictures, check_held_out, check_space
-from app.pipeline.predict import method_folder
-from app.pipeline.reuse import FITTED, as_asked, extract_for_bundle, find_for_bundle
+from app.pipeline.loading import NETWORK_FILES, bundled_runtime, kinds_asked_for, load_heads
+from app.pipeline.pictures import Pictures, check_held_out, check_space, extract, extract_again
+from app.pipeline.predict import method_folder, outliers_file
+from app.pipeline.reuse import FITTED, as_asked, cache_for_bundle, find_for_bundle
 from app.pipeline.stopwatch import Stopwatch
 from app.progress import progress, say
 from app.settings import Settings
 from app.vision.heads import Heads
-from app.vision.runtimes import OpenVINORuntime, best_precision
+from app.vision.runtimes import CannotRun, Runtime, kinds_for
 
 
 def calibrate_into(
@@ -33,7 +35,7 @@ def calibrate_into(
     heads: Heads,
     reference: NDArray[np.float32],
     pictures: Pictures,
-    features: NDArray[np.float32],
+    features: Mapping[str, NDArray[np.float32]],
 ) -> None:
     """Write ``calibration/`` of a new bundle and complete its facts.
 
@@ -43,20 +45,22 @@ def calibrate_into(
         settings: what was asked, with a method in the place of every ``auto``.
         reference: standardised training features (r, d) that outliers are far from.
         pictures: n pictures, of which the calibration split is used.
-        features: their features, (n, d).
+        features: their features (n, d), by kind of runtime, each of which gets its calibration.
     """
     rows = pictures.rows("calib")
-    probs = heads.probabilities(features[rows], settings.head, settings.space)
+    labels = pictures.labels(rows)
     pairs = [(score, taxonomy) for score in SCORES for taxonomy in TAXONOMIES]
-    with progress("calibrating", len(pairs), "methods") as advance:
-        for score, taxonomy in pairs:
-            method = Method.calibrate(
-                probs, pictures.labels(rows), heads.classes, score, taxonomy, settings.seed
-            )
-            method.save(method_folder(folder, score, taxonomy))
-            advance(1)
-    outliers = Outliers.fit(reference, heads.standardise(features[rows]), settings.seed)
-    outliers.save(folder / "calibration" / "outliers.npz")
+    with progress("calibrating", len(pairs) * len(features), "methods") as advance:
+        for kind, own in features.items():
+            probs = heads.probabilities(own[rows], settings.head, settings.space)
+            for score, taxonomy in pairs:
+                method = Method.calibrate(
+                    probs, labels, heads.classes, score, taxonomy, settings.seed
+                )
+                method.save(method_folder(folder, kind, score, taxonomy))
+                advance(1)
+            outliers = Outliers.fit(reference, heads.standardise(own[rows]), settings.seed)
+            outliers.save(outliers_file(folder, kind))
     facts["method"] = {
         "head": settings.head,
         "space": settings.space,
@@ -64,9 +68,9 @@ def calibrate_into(
         "taxonomy": settings.taxonomy,
     }
     facts["alpha"] = settings.alpha
-    facts["calibrations"] = {"scores": list(SCORES), "taxonomies": list(TAXONOMIES)}
-    used = {split: n for split, n in pictures.sizes().items() if n}
-    facts["splits"] = {**facts.get("splits", {}), **used}
+    facts["calibrations"] = list(features)
+    facts["methods"] = {"scores": list(SCORES), "taxonomies": list(TAXONOMIES)}
+    facts["splits"] |= {split: n for split, n in pictures.sizes().items() if n}
 
 
 def calibrate(settings: Settings) -> Path:
@@ -84,30 +88,56 @@ def calibrate(settings: Settings) -> Path:
     heads = load_heads(old, facts)
     check_space(heads.classes, settings)
     with watch("features"):
-        # In the bundle's precision where this machine has it, else in the one it has.
-        precision = facts["runtime"]["precision"]
-        runtime = OpenVINORuntime(old, best_precision() if precision == "bf16" else precision)
-        facts["runtime"] = {"name": runtime.name, "precision": runtime.precision}
         found = find_for_bundle(settings, old, facts, "calib", "test")
         check_choosable(found, settings)
         # Validation pictures may well have trained the heads: they calibrate and test nothing.
         splits = ("valid", "calib", "test") if is_asked_for(settings) else ("calib", "test")
-        pictures, features = extract_for_bundle(settings, facts, runtime, found, *splits)
+        first, *others = (
+            cache_for_bundle(settings, facts, runtime)
+            for runtime in _runtimes(settings, old, facts)
+        )
+        pictures, features = extract(found, splits, first)
         check_held_out(pictures, settings.alpha)
     with watch("calibrate"):
         settings = choose_method(facts, settings, heads, pictures, features)
-    held_out = pictures.rows("calib", "test")
-    pictures, features = pictures.take(held_out), features[held_out]
-    reference = Outliers.load(old / "calibration" / "outliers.npz").reference
+    rows = pictures.rows("calib", "test")
+    held_out = pictures.take(rows)
+    with watch("features"):
+        by_kind = {first.kind: features[rows]}
+        by_kind |= {cache.kind: extract_again(held_out, cache) for cache in others}
+    reference = Outliers.load(outliers_file(old, facts["calibrations"][0])).reference
 
     facts |= {"name": name, "calibrated_from": facts["name"]}
     with new_bundle(settings.models_dir, name, facts) as folder:
         with watch("export"):
-            for file in (FITTED, "heads.safetensors", "encoder.xml", "encoder.bin", "encoder.onnx"):
-                shutil.copy(old / file, folder)
+            for file in (FITTED, "heads.safetensors", *NETWORK_FILES):
+                if (old / file).is_file():
+                    shutil.copy(old / file, folder)
         with watch("calibrate"):
-            calibrate_into(folder, facts, settings, heads, reference, pictures, features)
-        results = evaluate_into(folder, facts, settings, heads, pictures, features, watch)
+            calibrate_into(folder, facts, settings, heads, reference, held_out, by_kind)
+        results = evaluate_into(folder, facts, settings, heads, held_out, by_kind, watch)
     print_table(results, settings.alpha)
     say(f"bundle {settings.models_dir / name}: {old.name} calibrated again")
     return settings.models_dir / name
+
+
+def _runtimes(settings: Settings, bundle: Path, facts: Facts) -> list[Runtime]:
+    """What is calibrated for: what is asked for, and all the bundle was calibrated for before.
+
+    Where this machine can run none of that, it is what it can run.
+
+    Raises:
+        SuresetError: it cannot run what is asked for.
+    """
+    asked = []
+    if settings.given("runtime") or settings.given("precision"):
+        asked = kinds_asked_for(settings)
+    runtimes = []
+    for kind in dict.fromkeys([*asked, *facts["calibrations"]]):
+        try:
+            runtimes.append(bundled_runtime(kind, bundle, facts))
+        except CannotRun as error:
+            if kind in asked:
+                raise SuresetError(f"{bundle.name} cannot run as {kind}: {error}.") from error
+    here = kinds_for("openvino", "auto")
+    return runtimes or [bundled_runtime(kind, bundle, facts) for kind in here]

@@ -19,8 +19,8 @@ from app.data.layouts import read_manifest
 from app.errors import SuresetError
 from app.pipeline.cache import entries
 from app.settings import Settings
-from app.vision.backbones import EMBEDDED, find_backbone
-from app.vision.runtimes import best_precision
+from app.vision.backbones import EMBEDDED, find_weights
+from app.vision.runtimes import best_float
 
 
 def doctor(settings: Settings) -> None:
@@ -39,7 +39,7 @@ def doctor(settings: Settings) -> None:
 
 def _machine() -> Iterator[str]:
     yield f"Sureset {__version__}, Python {platform.python_version()}, {os.cpu_count()} processors"
-    yield f"OpenVINO {version('openvino')} computes in {best_precision()} here"
+    yield f"OpenVINO {version('openvino')} computes in {best_float()} here"
     if shutil.which("nvidia-smi") is None:
         yield "no NVIDIA GPU: nvidia-smi is not there; everything runs on the CPU"
         return
@@ -69,7 +69,7 @@ def _cache(settings: Settings) -> Iterator[str]:
 
 def _weights(settings: Settings) -> Iterator[str]:
     try:
-        found = find_backbone(settings.backbone, settings.cache_dir, settings.static_dir)
+        found = find_weights(settings.backbone, settings.cache_dir, settings.static_dir)
     except SuresetError as error:
         yield f"-> weights: {error}"
         return

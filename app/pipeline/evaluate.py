@@ -21,11 +21,12 @@ from app.conformal import evaluation
 from app.conformal.evaluation import Evaluation
 from app.conformal.method import BONFERRONI, Method
 from app.conformal.metrics import STRATA, Metrics, Rates
+from app.conformal.outliers import Outliers
 from app.conformal.spaces import JOINT, completely_labelled
 from app.errors import SuresetError
 from app.pipeline.loading import load_heads, serving_runtime
 from app.pipeline.pictures import Pictures
-from app.pipeline.predict import method_folder
+from app.pipeline.predict import ANSWERS, answers_of, method_folder, outliers_file
 from app.pipeline.reuse import as_trained, encode_for_bundle
 from app.pipeline.stopwatch import Stopwatch
 from app.progress import console
@@ -45,33 +46,57 @@ def evaluate_into(
     settings: Settings,
     heads: Heads,
     pictures: Pictures,
-    features: NDArray[np.float32],
+    features: Mapping[str, NDArray[np.float32]],
     watch: Stopwatch,
 ) -> Results:
     """Write metrics, report, examples and the list of skipped pictures of a calibrated bundle.
 
     Args:
-        folder: the bundle being written; its calibration is there.
-        facts: what becomes its bundle.json; the examples are added.
+        folder: the bundle being written; its calibrations are there.
+        facts: what becomes its bundle.json; the examples and what each runtime came to are added.
         pictures: n pictures, of which the test split is used.
-        features: their features, (n, d).
+        features: their features (n, d), by kind of runtime; the report is on the first.
         watch: what the run spent its time on so far.
     """
     with watch("evaluate"):
         rows = pictures.rows("test")
-        probs = heads.probabilities(features[rows], settings.head, settings.space)
-        method = Method.load(
-            method_folder(folder, settings.score, settings.taxonomy), heads.classes
-        )
-        measured = evaluation.evaluate(method, probs, pictures.labels(rows), settings.alpha)
-        facts["examples"] = _copy_examples(pictures.take(rows), folder / "examples")
+        labels = pictures.labels(rows)
+        probs, method, measured = {}, {}, {}
+        for kind, own in features.items():
+            probs[kind] = heads.probabilities(own[rows], settings.head, settings.space)
+            calibrated = method_folder(folder, kind, settings.score, settings.taxonomy)
+            method[kind] = Method.load(calibrated, heads.classes)
+            measured[kind] = evaluation.evaluate(method[kind], probs[kind], labels, settings.alpha)
+        facts["measured"] = {kind: _in_short(m.results) for kind, m in measured.items()}
+        first = next(iter(features))
+        examples = _copy_examples(pictures.take(rows), folder / "examples")
+        facts["examples"] = {name: truth for name, (_, truth) in examples.items()}
+        at = [i for i, _ in examples.values()]
+        answers = {
+            kind: answers_of(
+                method[kind],
+                Outliers.load(outliers_file(folder, kind)),
+                {name: p[at] for name, p in probs[kind].items()},
+                heads.standardise(own[rows][at]),
+            )
+            for kind, own in features.items()
+        }
+        (folder / ANSWERS).write_text(json.dumps(answers), encoding="utf-8")
         skipped = "".join(f"{image}\t{why}\n" for image, why in pictures.skipped.items())
         (folder / "skipped.tsv").write_bytes(skipped.encode("utf-8", "backslashreplace"))
-        write_report(folder / "report.html", facts, measured, method, probs, pictures.labels(rows))
-    metrics = as_json(measured, facts["tasks"], facts["method"], watch.seconds())
+        write_report(
+            folder / "report.html", facts, measured[first], method[first], probs[first], labels
+        )
+    metrics = as_json(measured[first], facts["tasks"], facts["method"], watch.seconds())
     text = json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "metrics.json").write_text(text, encoding="utf-8")
-    return measured.results
+    return measured[first].results
+
+
+def _in_short(results: Results) -> dict[str, dict[str, float]]:
+    """What runtimes are compared by."""
+    names = ("accuracy", "coverage", "avg_set_size")
+    return {task: {name: getattr(m, name) for name in names} for task, m in results.items()}
 
 
 def evaluate(settings: Settings) -> None:
@@ -92,7 +117,7 @@ def evaluate(settings: Settings) -> None:
     method = {**facts["method"], "score": settings.score, "taxonomy": settings.taxonomy}
     with watch("evaluate"):
         probs = heads.probabilities(features, method["head"], method["space"])
-        folder = method_folder(path, settings.score, settings.taxonomy)
+        folder = method_folder(path, runtime.kind, settings.score, settings.taxonomy)
         calibrated = Method.load(folder, heads.classes)
         labels = pictures.manifest.labels
         if not completely_labelled(labels).any():
@@ -197,21 +222,22 @@ def print_table(results: Results, alpha: float) -> None:
     console.print(table)
 
 
-def _copy_examples(test: Pictures, folder: Path) -> dict[str, dict[str, str]]:
-    """Copy the first few test pictures; of each file name, the picture's true classes."""
+def _copy_examples(test: Pictures, folder: Path) -> dict[str, tuple[int, dict[str, str]]]:
+    """Copy the first few test pictures; of each file name, the row and the true classes."""
     folder.mkdir()
-    truths: dict[str, dict[str, str]] = {}
+    examples: dict[str, tuple[int, dict[str, str]]] = {}
     for i in range(len(test.manifest)):
         source = test.manifest.path(i)
         if source.stat().st_size > _LARGEST_EXAMPLE:
             continue
-        name = f"{len(truths):02d}{source.suffix.lower()}"
+        name = f"{len(examples):02d}{source.suffix.lower()}"
         shutil.copyfile(source, folder / name)
-        truths[name] = {
+        truth = {
             task: names[test.manifest.labels[task][i]]
             for task, names in test.manifest.classes.items()
             if test.manifest.labels[task][i] >= 0
         }
-        if len(truths) == _EXAMPLES:
+        examples[name] = i, truth
+        if len(examples) == _EXAMPLES:
             break
-    return truths
+    return examples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,30 +91,40 @@ class Pictures:
 
 
 def extract(
-    pictures: Pictures, cache_of: Mapping[str, FeatureCache]
+    pictures: Pictures, splits: Sequence[str], cache: FeatureCache
 ) -> tuple[Pictures, NDArray[np.float32]]:
-    """The features of the splits in ``cache_of``, each split's from its own cache.
+    """The features of some splits.
 
     Returns:
         Those pictures of the splits that could be read to their end, and their features (n, d).
+
+    Raises:
+        SuresetError: that is none of a split.
     """
-    chosen = pictures.take(pictures.rows(*cache_of))
-    caches = list(dict.fromkeys(cache_of.values()))
-    features = np.empty((len(chosen.manifest), caches[0].dimensions), np.float32)
-    unreadable: dict[int, str] = {}
-    for cache in caches:
-        rows = chosen.rows(*(split for split, own in cache_of.items() if own is cache))
-        path_of = chosen.manifest.take(rows).path
-        features[rows], reasons = cache.features(path_of, chosen.digests[rows])
-        unreadable |= {int(rows[i]): reason for i, reason in reasons.items()}
+    chosen = pictures.take(pictures.rows(*splits))
+    features, unreadable = cache.features(chosen.manifest.path, chosen.digests)
     readable = chosen.without(unreadable)
-    for split in cache_of:
+    for split in splits:
         if len(readable.rows(split)) == 0:
             root = pictures.manifest.root
             raise SuresetError(f"the {split} split of {root} holds no picture: add some.")
     if unreadable:
         features = np.delete(features, list(unreadable), axis=0)
     return readable, features
+
+
+def extract_again(pictures: Pictures, cache: FeatureCache, view: int = 0) -> NDArray[np.float32]:
+    """More features of pictures that could be read: of another runtime, or of a view of each.
+
+    Raises:
+        SuresetError: meanwhile one of them cannot be read.
+    """
+    features, unreadable = cache.features(pictures.manifest.path, pictures.digests, view)
+    for row, why in unreadable.items():
+        raise SuresetError(
+            f"{pictures.manifest.path(row)} changed while it was in use ({why}): run this again."
+        )
+    return features
 
 
 def find_pictures(settings: Settings) -> Pictures:

@@ -20,8 +20,13 @@ from app.data.pictures import PictureError, Preprocess, read_rgb
 from app.errors import SuresetError
 from app.pipeline.loading import load_heads, serving_runtime
 from app.settings import AUTO, Settings
+from app.vision.runtimes import Runtime
 
 Answer = dict[str, Any]
+Answered = dict[str, Any]
+
+#: In a bundle, ``answers_of`` its examples by kind of runtime, as they came out where it was made.
+ANSWERS = "answers.json"
 
 #: How many of the most probable combinations of classes an answer names.
 _LIKELIEST = 3
@@ -43,7 +48,12 @@ class Reading:
 class Classifier:
     """A bundle at work. Safe to use from several threads."""
 
-    def __init__(self, path: Path, facts: Facts) -> None:
+    def __init__(self, path: Path, facts: Facts, runtime: Runtime | None = None) -> None:
+        """``runtime`` is the first of the bundle's that this machine can run, unless given.
+
+        Raises:
+            SuresetError: it can run none of them.
+        """
         self.path = path
         self.facts = facts
         self.metrics: dict[str, Any] = json.loads(
@@ -51,19 +61,22 @@ class Classifier:
         )
         self.classes: dict[str, list[str]] = facts["tasks"]
         self.examples = [path / "examples" / name for name in facts["examples"]]
-        self.scores: list[str] = facts["calibrations"]["scores"]
-        self.taxonomies: list[str] = facts["calibrations"]["taxonomies"]
+        self.scores: list[str] = facts["methods"]["scores"]
+        self.taxonomies: list[str] = facts["methods"]["taxonomies"]
         self._preprocess = Preprocess(**facts["preprocess"])
         self._sizes = {task: len(names) for task, names in self.classes.items()}
         self._heads = load_heads(path, facts)
-        self._outliers = Outliers.load(path / "calibration" / "outliers.npz")
+        self._runtime = runtime or serving_runtime(path, facts)
+        self.runtime = self._runtime.kind
+        self._outliers = Outliers.load(outliers_file(path, self.runtime))
         # All at once, so that a bundle in service needs nothing more of its folder.
         self._methods = {
-            (score, taxonomy): Method.load(method_folder(path, score, taxonomy), self._sizes)
+            (score, taxonomy): Method.load(
+                method_folder(path, self.runtime, score, taxonomy), self._sizes
+            )
             for score in self.scores
             for taxonomy in self.taxonomies
         }
-        self._runtime = serving_runtime(path, facts)
         self._one_at_a_time = threading.Lock()
 
     @classmethod
@@ -80,12 +93,29 @@ class Classifier:
         """Run the network on pictures; one that cannot be read gives its error in its place."""
         decoded = [self._decode(picture) for picture in pictures]
         good = [picture for picture in decoded if not isinstance(picture, PictureError)]
-        size = self._runtime.batch
-        batches = (np.stack(good[i : i + size]) for i in range(0, len(good), size))
-        with self._one_at_a_time:
-            features = [row for batch in self._runtime.encode(batches) for row in batch]
-        readings = iter(self._readings(np.stack(features)) if features else [])
+        readings = iter(self._readings(self._encode(good)) if good else [])
         return [d if isinstance(d, PictureError) else next(readings) for d in decoded]
+
+    def answers(self, pictures: Sequence[Path]) -> list[Answered]:
+        """``answers_of`` picture files by the bundle's own method.
+
+        Raises:
+            PictureError: one cannot be read.
+        """
+        features = self._encode([read_rgb(picture, self._preprocess) for picture in pictures])
+        method = self.facts["method"]
+        return answers_of(
+            self._methods[method["score"], method["taxonomy"]],
+            self._outliers,
+            self._heads.probabilities(features, method["head"], method["space"]),
+            self._heads.standardise(features),
+        )
+
+    def _encode(self, decoded: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        size = self._runtime.batch
+        batches = (np.stack(decoded[i : i + size]) for i in range(0, len(decoded), size))
+        with self._one_at_a_time:
+            return np.concatenate(list(self._runtime.encode(batches)))
 
     def _decode(self, picture: Path | bytes) -> NDArray[np.uint8] | PictureError:
         try:
@@ -182,6 +212,31 @@ class Classifier:
                     raise SuresetError(f"the bundle {self.path.name}: {error}.") from error
 
 
-def method_folder(bundle: Path, score: str, taxonomy: str) -> Path:
-    """Where a bundle keeps the calibration of one score and taxonomy."""
-    return bundle / "calibration" / f"{score}-{taxonomy}"
+def answers_of(
+    method: Method,
+    outliers: Outliers,
+    probs: dict[str, NDArray[np.float64]],
+    standardised: NDArray[np.float32],
+) -> list[Answered]:
+    """All p-values of n pictures, from which every answer follows.
+
+    Args:
+        probs: in the method's label space, by task (n, C).
+        standardised: features (n, d).
+    """
+    p_values = method.p_values(probs)
+    unlike = outliers.p_values(standardised)
+    return [
+        {"p_values": {t: p[i].tolist() for t, p in p_values.items()}, "outlier_p": float(unlike[i])}
+        for i in range(len(standardised))
+    ]
+
+
+def method_folder(bundle: Path, kind: str, score: str, taxonomy: str) -> Path:
+    """Where a bundle keeps the calibration of one score and taxonomy for a kind of runtime."""
+    return bundle / "calibration" / kind / f"{score}-{taxonomy}"
+
+
+def outliers_file(bundle: Path, kind: str) -> Path:
+    """Where a bundle keeps what tells outliers in a kind of runtime."""
+    return bundle / "calibration" / kind / "outliers.npz"

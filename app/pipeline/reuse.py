@@ -15,7 +15,7 @@ from app.errors import SuresetError
 from app.pipeline.pictures import Pictures, extract, find_pictures
 from app.settings import AUTO, METHOD, Settings
 from app.vision.features import FeatureCache
-from app.vision.runtimes import OpenVINORuntime
+from app.vision.runtimes import Runtime, network_of
 
 #: In a bundle, the digests of the pictures that its heads were fitted on, uint8 (n, 16).
 FITTED = "fitted.npy"
@@ -55,26 +55,22 @@ def find_for_bundle(settings: Settings, bundle: Path, facts: Facts, *held_out: s
     return pictures
 
 
-def extract_for_bundle(
-    settings: Settings, facts: Facts, runtime: OpenVINORuntime, pictures: Pictures, *splits: str
-) -> tuple[Pictures, NDArray[np.float32]]:
-    """The pictures of some splits that can be read, and their features (n, d) as the bundle's.
-
-    Raises:
-        SuresetError: a split holds no picture.
-    """
-    preprocess = Preprocess(**facts["preprocess"])
-    encoder = facts["backbone"]["encoder"]
-    cache = FeatureCache(settings.cache_dir, encoder, runtime, preprocess)
-    return extract(pictures, dict.fromkeys(splits, cache))
+def cache_for_bundle(settings: Settings, facts: Facts, runtime: Runtime) -> FeatureCache:
+    """The features of the bundle's network in a runtime."""
+    encoder = facts["encoders"][network_of(runtime.kind)]
+    return FeatureCache(settings.cache_dir, encoder, runtime, Preprocess(**facts["preprocess"]))
 
 
 def encode_for_bundle(
-    settings: Settings, bundle: Path, facts: Facts, runtime: OpenVINORuntime, *splits: str
+    settings: Settings, bundle: Path, facts: Facts, runtime: Runtime, *splits: str
 ) -> tuple[Pictures, NDArray[np.float32]]:
-    """``extract_for_bundle`` of held-out splits of ``find_for_bundle``; errors as of both."""
+    """Held-out splits of ``find_for_bundle``, and their features (n, d) as the bundle's.
+
+    Raises:
+        SuresetError: as of ``find_for_bundle``, or a split holds no picture.
+    """
     pictures = find_for_bundle(settings, bundle, facts, *splits)
-    return extract_for_bundle(settings, facts, runtime, pictures, *splits)
+    return extract(pictures, splits, cache_for_bundle(settings, facts, runtime))
 
 
 def _as_coded(manifest: Manifest, tasks: dict[str, list[str]], bundle: Path) -> Manifest:

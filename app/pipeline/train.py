@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app import __version__
 from app.bundle import Facts, check_name, new_bundle
+from app.data.manifest import SPLITS
+from app.data.pictures import PictureError, read_rgb
 from app.disk import writing
 from app.errors import SuresetError
 from app.pipeline.calibrate import calibrate_into
 from app.pipeline.choice import check_choosable, choose_method
 from app.pipeline.evaluate import evaluate_into, print_table
+from app.pipeline.loading import WEIGHTS, kinds_asked_for
 from app.pipeline.pictures import (
+    Pictures,
     check_held_out,
     check_space,
     check_training,
     extract,
+    extract_again,
     find_pictures,
 )
 from app.pipeline.reuse import FITTED
 from app.pipeline.stopwatch import Stopwatch
 from app.pipeline.tracking import Tracking
 from app.progress import say
+from app.rowstore import scalars
 from app.settings import METHOD, Settings
-from app.vision.backbones import EMBEDDED, Backbone, find_backbone
+from app.vision.backbones import EMBEDDED, Backbone, as_backbone, find_weights
 from app.vision.features import FeatureCache
-from app.vision.runtimes import OpenVINORuntime, Runtime, TorchRuntime
+from app.vision.runtimes import Runtime, network_of, open_runtime
 
 _VERSIONS = ("torch", "openvino", "numpy", "timm", "pytorch-lightning", "pillow")
 
@@ -79,28 +88,33 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
 
     # Torch and timm take seconds to load: only once there is something to train on.
     tracking.prepare()
-    from app.vision.encoder import exported
     from app.vision.fitting import checkpoints_of, fit_heads
+    from app.vision.networks import save_network
 
     backbone = choose_backbone(settings)
+    kinds = kinds_asked_for(settings)
     with watch("export"):
-        encoder = exported(backbone, settings.cache_dir)
+        encoders = _export(backbone, settings, kinds, pictures)
 
     with watch("features"):
-        serving = OpenVINORuntime(encoder)
-        fitting = _runtime_for_fitting(backbone) or serving
-        say(f"features: {backbone.name} by {fitting.name} in {fitting.precision}")
-        # What is calibrated and tested must come from the runtime that will serve.
-        runtime_of = {"train": fitting, "valid": fitting, "calib": serving, "test": serving}
-        cache_of = {
-            runtime: FeatureCache(settings.cache_dir, encoder.name, runtime, backbone.preprocess)
-            for runtime in {fitting, serving}
-        }
-        pictures, features = extract(
-            pictures, {split: cache_of[runtime] for split, runtime in runtime_of.items()}
+        first, *others = (
+            FeatureCache(
+                settings.cache_dir, encoders[network_of(kind)].name, runtime, backbone.preprocess
+            )
+            for kind, runtime in _open(kinds, backbone, settings.recipe, encoders)
         )
+        say(f"features: {backbone.name} by {first.kind}")
+        pictures, features = extract(pictures, SPLITS, first)
         check_held_out(pictures, settings.alpha)  # Some may have broken off when decoded.
         check_choosable(pictures, settings)
+        rows = pictures.rows("train")
+        training = pictures.take(rows)
+        views = [extract_again(training, first, view + 1) for view in range(settings.views)]
+        seen = np.concatenate([features[rows], *views])
+        rows = pictures.rows("calib", "test")
+        held_out = pictures.take(rows)
+        by_kind = {first.kind: features[rows]}
+        by_kind |= {cache.kind: extract_again(held_out, cache) for cache in others}
 
     facts: Facts = {
         "name": name,
@@ -108,11 +122,17 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
         "tasks": pictures.manifest.classes,
         "backbone": {
             "name": backbone.name,
+            "library": backbone.library,
+            "model": backbone.model,
             "weights_sha256": backbone.weights_sha256,
-            "encoder": encoder.name,
+            "mean": backbone.mean,
+            "std": backbone.std,
+            "recipe": settings.recipe,
         },
+        "encoders": {form: folder.name for form, folder in encoders.items()},
         "preprocess": asdict(backbone.preprocess),
-        "runtime": {"name": serving.name, "precision": serving.precision},
+        "splits": pictures.sizes(),
+        "views": settings.views,
         "seed": settings.seed,
         "versions": {
             "sureset": __version__,
@@ -121,14 +141,14 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
         },
     }
     asked = settings.model_dump(include=_DECISIVE)
-    tracking.begin(name, {**facts, **asked, "splits": pictures.sizes()})
+    tracking.begin(name, {**facts, **asked, "runtimes": kinds})
 
     with watch("fit"), writing("the training log", settings.logs_dir, "--logs"):
-        training, validation = (
-            (features[rows], pictures.labels(rows))
-            for rows in (pictures.rows("train"), pictures.rows("valid"))
-        )
-        problem = training, validation, classes, settings.seed
+        labels = training.manifest.labels
+        fitted = seen, {t: np.tile(codes, 1 + settings.views) for t, codes in labels.items()}
+        rows = pictures.rows("valid")
+        validation = features[rows], pictures.labels(rows)
+        problem = fitted, validation, classes, settings.seed
         checkpoints = checkpoints_of(*problem, settings.cache_dir)
         heads = fit_heads(*problem, settings.logs_dir, checkpoints, tracking)
     with watch("fit"):
@@ -139,12 +159,14 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
         with watch("export"):
             heads.save(folder / "heads.safetensors")
             np.save(folder / FITTED, pictures.digests[pictures.rows("train", "valid")])
-            for file in encoder.iterdir():
-                shutil.copy(file, folder)
+            for encoder in encoders.values():
+                shutil.copytree(encoder, folder, dirs_exist_ok=True)
+            if kinds[0].startswith("torch-"):
+                save_network(backbone, folder / WEIGHTS)
         with watch("calibrate"):
-            reference = heads.standardise(training[0])
-            calibrate_into(folder, facts, settings, heads, reference, pictures, features)
-        results = evaluate_into(folder, facts, settings, heads, pictures, features, watch)
+            reference = heads.standardise(features[pictures.rows("train")])
+            calibrate_into(folder, facts, settings, heads, reference, held_out, by_kind)
+        results = evaluate_into(folder, facts, settings, heads, held_out, by_kind, watch)
     checkpoints.remove()
     measured = {
         f"{task}/{key}": value for task, m in results.items() for key, value in asdict(m).items()
@@ -165,25 +187,53 @@ def choose_backbone(settings: Settings) -> Backbone:
         SuresetError: a backbone was asked for by name and its weights are not here, or the
             catalogue of weights is at fault, or the weights are damaged.
     """
-    backbone = find_backbone(settings.backbone, settings.cache_dir, settings.static_dir)
-    if backbone is None and settings.given("backbone"):
+    if settings.weights is not None:
+        return as_backbone(settings.backbone, settings.weights)
+    weights = find_weights(settings.backbone, settings.cache_dir, settings.static_dir)
+    if weights is not None:
+        return as_backbone(settings.backbone, weights)
+    if settings.given("backbone"):
         raise SuresetError(
             f"the weights of {settings.backbone} are not in {settings.cache_dir}: "
             f"fetch them with `python -m app prefetch --backbone {settings.backbone}`."
         )
-    if backbone is None:
-        backbone = find_backbone(EMBEDDED, settings.cache_dir, settings.static_dir)
-        assert backbone is not None, "the embedded backbone needs no cache"
-        say(f"{settings.backbone}'s weights are not here: using the embedded {EMBEDDED}")
-    return backbone
+    say(f"{settings.backbone}'s weights are not here: using the embedded {EMBEDDED}")
+    embedded = find_weights(EMBEDDED, settings.cache_dir, settings.static_dir)
+    assert embedded is not None, "the embedded backbone needs no cache"
+    return as_backbone(EMBEDDED, embedded)
 
 
-def _runtime_for_fitting(backbone: Backbone) -> Runtime | None:
-    """Torch on CUDA where there is one: most pictures only train, and may be read faster."""
-    import torch
+def _export(
+    backbone: Backbone, settings: Settings, kinds: Sequence[str], pictures: Pictures
+) -> dict[str, Path]:
+    """The graphs that the kinds run, by ``network_of``."""
+    from app.vision.exporting import QUANTISING_PICTURES, exported, quantised
 
-    if not torch.cuda.is_available():
-        return None
+    encoders = {"full": exported(backbone, settings.recipe, settings.cache_dir)}
+    if "int8" in map(network_of, kinds):
+        training = pictures.take(pictures.rows("train"))
+        # By content, so that it does not matter in which order they lie.
+        some = training.take(np.argsort(scalars(training.digests))[:QUANTISING_PICTURES])
+        say(f"quantising {backbone.name} to 8 bits on {len(some.digests)} training pictures")
+        digests = [digest.tobytes() for digest in some.digests]
+        encoders["int8"] = quantised(encoders["full"], digests, lambda: _decoded(some, backbone))
+    return encoders
+
+
+def _decoded(pictures: Pictures, backbone: Backbone) -> NDArray[np.uint8]:
+    decoded = []
+    for i in range(len(pictures.manifest)):
+        # One that breaks off when decoded is skipped with the others when features are computed.
+        with suppress(PictureError):
+            decoded.append(read_rgb(pictures.manifest.path(i), backbone.preprocess))
+    return np.stack(decoded)
+
+
+def _open(
+    kinds: Sequence[str], backbone: Backbone, recipe: str, encoders: Mapping[str, Path]
+) -> Iterator[tuple[str, Runtime]]:
     from app.vision.encoder import Encoder
 
-    return TorchRuntime(Encoder(backbone))
+    for kind in kinds:
+        folder = encoders[network_of(kind)]
+        yield kind, open_runtime(kind, folder, lambda: Encoder(backbone, recipe))

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.pictures import PictureError, Preprocess, digest, read_rgb
+from app.data.pictures import PictureError, Preprocess, digest, read_rgb, read_view
 from app.disk import writing
 from app.progress import progress
 from app.rowstore import RowStore, scalars
@@ -36,8 +36,7 @@ class FeatureCache:
         """``encoder`` names the network and its weights."""
         facts = {
             "encoder": encoder,
-            "runtime": runtime.name,
-            "precision": runtime.precision,
+            "runtime": runtime.kind,
             "dimensions": runtime.dimensions,
             "preprocess": asdict(preprocess),
             "versions": {name: version(name) for name in ("openvino", "pillow", "torch")},
@@ -45,18 +44,21 @@ class FeatureCache:
         self._facts = json.dumps(facts, sort_keys=True)
         self.folder = cache_dir / "features" / hashlib.sha256(self._facts.encode()).hexdigest()[:16]
         self.dimensions = runtime.dimensions
+        self.kind = runtime.kind
         self._store = RowStore(self.folder, 4 * self.dimensions)
         self._runtime = runtime
         self._preprocess = preprocess
 
     def features(
-        self, path_of: Callable[[int], Path], digests: Digests
+        self, path_of: Callable[[int], Path], digests: Digests, view: int = 0
     ) -> tuple[Features, dict[int, str]]:
         """Features (n, d) of n pictures, computed where the cache lacks them.
 
         Args:
             path_of: the file of each, by its row.
             digests: their digests, (n, 16).
+            view: 0 for the pictures as they are; another number for a random view of each, which
+                is the same whenever it is asked for.
 
         Returns:
             The features, and the reason by row for the pictures that cannot be read (whose
@@ -68,21 +70,22 @@ class FeatureCache:
         # A second run on the same cache waits at the lock, and then finds the work done.
         with writing("the features", self.folder, "--cache"), self._store.lock():
             self._write_facts()
-            unreadable = self._extract(path_of, digests, self.missing(digests))
+            keys = _keys(digests, view)
+            unreadable = self._extract(path_of, digests, keys, self.missing(keys))
             if unreadable:  # Of copies, another may still be there.
-                absent = np.flatnonzero(self._store.find(digests) < 0)
+                absent = np.flatnonzero(self._store.find(keys) < 0)
                 copies = np.setdiff1d(absent, list(unreadable))
-                unreadable |= self._extract(path_of, digests, copies)
-            place = self._store.find(digests)
+                unreadable |= self._extract(path_of, digests, keys, copies)
+            place = self._store.find(keys)
             known = place >= 0
             found = np.zeros((len(digests), self.dimensions), np.float32)
             found[known] = self._store.rows().view(np.float32)[place[known]]
         return found, {row: unreadable[row] for row in np.flatnonzero(~known).tolist()}
 
-    def missing(self, digests: Digests) -> Rows:
+    def missing(self, keys: Digests) -> Rows:
         """The rows of pictures (n, 16) that have to be computed, of copies only the first."""
-        absent = np.flatnonzero(self._store.find(digests) < 0)
-        _, first = np.unique(scalars(digests[absent]), return_index=True)
+        absent = np.flatnonzero(self._store.find(keys) < 0)
+        _, first = np.unique(scalars(keys[absent]), return_index=True)
         return absent[np.sort(first)]
 
     def _write_facts(self) -> None:
@@ -94,7 +97,7 @@ class FeatureCache:
             beside.rename(facts)
 
     def _extract(
-        self, path_of: Callable[[int], Path], digests: Digests, rows: Rows
+        self, path_of: Callable[[int], Path], digests: Digests, keys: Digests, rows: Rows
     ) -> dict[int, str]:
         """Append the features of some rows; the reasons of those that cannot be read."""
         unreadable: dict[int, str] = {}
@@ -104,7 +107,7 @@ class FeatureCache:
 
         def batches() -> Iterator[NDArray[np.uint8]]:
             batch: list[NDArray[np.uint8]] = []
-            for row, picture in self._decoded(path_of, digests, rows):
+            for row, picture in self._decoded(path_of, digests, keys, rows):
                 if isinstance(picture, PictureError):
                     unreadable[row] = str(picture)
                     advance(1)
@@ -123,16 +126,16 @@ class FeatureCache:
             for features in self._runtime.encode(batches()):
                 if written:
                     written.result()
-                keys = digests[[pending.popleft() for _ in features]]
+                done = keys[[pending.popleft() for _ in features]]
                 rows_of_bytes = np.ascontiguousarray(features).view(np.uint8)
-                written = writer.submit(self._store.append, keys, rows_of_bytes)
+                written = writer.submit(self._store.append, done, rows_of_bytes)
                 advance(len(features))
             if written:
                 written.result()
         return unreadable
 
     def _decoded(
-        self, path_of: Callable[[int], Path], digests: Digests, rows: Rows
+        self, path_of: Callable[[int], Path], digests: Digests, keys: Digests, rows: Rows
     ) -> Iterator[tuple[int, NDArray[np.uint8] | PictureError]]:
         """Decode in threads (Pillow lets go of the lock), never far ahead of the network."""
 
@@ -142,7 +145,11 @@ class FeatureCache:
                 # Otherwise another picture's features would stand under this digest for good.
                 if digest(data) != digests[row].tobytes():
                     return PictureError("it changed while it was being read")
-                return read_rgb(data, self._preprocess)
+                key = keys[row].tobytes()
+                if key == digests[row].tobytes():
+                    return read_rgb(data, self._preprocess)
+                rng = np.random.default_rng(int.from_bytes(key, "little"))
+                return read_view(data, self._preprocess, rng)
             except PictureError as error:
                 return error
             except OSError as error:
@@ -160,3 +167,11 @@ class FeatureCache:
                 yield first, future.result()
         finally:  # Told to stop, do not decode what nobody waits for.
             pool.shutdown(cancel_futures=True)
+
+
+def _keys(digests: Digests, view: int) -> Digests:
+    """What the features of a view are kept under, and its random numbers are drawn by, (n, 16)."""
+    if view == 0:
+        return digests
+    names = (digest(d.tobytes() + view.to_bytes(4, "little")) for d in digests)
+    return np.frombuffer(b"".join(names), np.uint8).reshape(-1, 16)

@@ -1,14 +1,16 @@
-"""What executes the encoder: OpenVINO on the CPU, torch on CUDA.
+"""What executes the encoder: OpenVINO on the CPU, torch on CUDA (or on the CPU, to compare).
 
-A calibration holds for the runtime and precision whose features it saw, so both are recorded in
-the bundle, and serving asks for the very same.
+Probabilities differ a little between runtimes, and between precisions of one. A calibration holds
+for the kind of runtime whose features it saw, so that kind is recorded in the bundle, and serving
+asks for the very same. Kinds are called ``openvino-bf16``, ``openvino-f32``,
+``openvino-int8-bf16`` (what is not quantised is computed in bf16) or ``torch-cuda-bf16``.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,8 +28,7 @@ class Runtime(Protocol):
     ``dimensions`` is d; ``batch`` the largest b it is to be given.
     """
 
-    name: str
-    precision: str
+    kind: str
     dimensions: int
     batch: int
 
@@ -36,33 +37,38 @@ class Runtime(Protocol):
         ...
 
 
+class CannotRun(Exception):
+    """This machine cannot run a kind; the text says what it lacks."""
+
+
 class OpenVINORuntime:
-    """The exported graph on the CPU, several batches under way at once."""
+    """An exported graph on the CPU, several batches under way at once."""
 
-    name = "openvino"
-    #: Small batches keep the activations in the processor's cache: 4 is at or near the best on
-    #: processors with and without matrix units, and 32 is slower.
-    batch = 4
+    def __init__(self, encoder: Path, precision: str | None = None, batch: int = 4) -> None:
+        """Load the graph of ``encoder`` (a folder of ``exporting``, or a bundle).
 
-    def __init__(self, encoder: Path, precision: str | None = None) -> None:
-        """Load ``encoder`` (the folder of ``exported`` or of a bundle).
-
-        ``precision`` is ``bf16`` or ``f32``; when None, bf16 where the processor has it.
+        ``precision`` is ``bf16``, ``f32``, ``int8-bf16`` or ``int8-f32``; when None, bf16 where the
+        processor has it. Small batches keep the activations in the processor's cache; what a batch
+        holds does not change what comes out.
 
         Raises:
-            ValueError: the processor does not have the precision asked for.
+            CannotRun: the processor does not have the precision asked for.
         """
-        best = best_precision()
-        self.precision = precision or best
-        if self.precision == "bf16" != best:
-            raise ValueError("this processor has no bf16")
+        best = best_float()
+        precision = precision or best
+        quantised = precision.startswith("int8-")
+        hint = precision.removeprefix("int8-")
+        if hint == "bf16" != best:
+            raise CannotRun("this processor has no bf16")
+        self.kind = f"openvino-{precision}"
+        self.batch = batch
         core = ov.Core()
         streams = os.cpu_count() or 1
         network = core.compile_model(
-            core.read_model(encoder / "encoder.xml"),
+            core.read_model(encoder / ("encoder-int8.xml" if quantised else "encoder.xml")),
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": self.precision,
+                "INFERENCE_PRECISION_HINT": hint,
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": streams,
             },
@@ -85,8 +91,8 @@ class OpenVINORuntime:
             yield _result(request)
 
 
-def best_precision() -> str:
-    """The fastest precision that OpenVINO has on this processor: bf16 or f32."""
+def best_float() -> str:
+    """The fastest floating point that OpenVINO has on this processor: bf16 or f32."""
     offered = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if "BF16" in offered else "f32"
 
@@ -97,25 +103,96 @@ def _result(request: Any) -> Features:
 
 
 class TorchRuntime:
-    """The encoder as a torch module, in bf16 and channels-last on CUDA."""
+    """The encoder as a torch module, channels-last."""
 
-    name = "torch"
     batch = 128
 
-    def __init__(self, encoder: Any, device: str = "cuda") -> None:
+    def __init__(self, encoder: Any, device: str = "cuda", precision: str = "bf16") -> None:
+        """``encoder`` is an ``Encoder``.
+
+        Raises:
+            CannotRun: there is no such device.
+        """
         import torch
 
+        if device == "cuda" and not torch.cuda.is_available():
+            raise CannotRun("this machine has no GPU that torch can use")
         self._torch = torch
         self._device = torch.device(device)
-        self.precision = "bf16" if self._device.type == "cuda" else "f32"
+        self._autocast = precision == "bf16"
+        self.kind = f"torch-{device}-{precision}"
         self.dimensions = encoder.dimensions
         self._encoder = encoder.to(self._device, memory_format=torch.channels_last)
 
     def encode(self, batches: Iterable[Pictures]) -> Iterator[Features]:
+        """Each batch is sent while the one before is computed, from memory that stays in place."""
         torch = self._torch
-        autocast = torch.autocast(
-            self._device.type, torch.bfloat16, enabled=self.precision == "bf16"
-        )
+        on_gpu = self._device.type == "cuda"
+        computing: Any = None
         for batch in batches:
+            pictures = torch.from_numpy(batch)
+            if on_gpu:
+                pictures = pictures.pin_memory()
+            autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast)
             with torch.inference_mode(), autocast:
-                yield self._encoder(torch.from_numpy(batch).to(self._device)).cpu().numpy()
+                features = self._encoder(pictures.to(self._device, non_blocking=on_gpu))
+            if computing is not None:
+                yield computing.cpu().numpy()
+            computing = features
+        if computing is not None:
+            yield computing.cpu().numpy()
+
+
+def open_runtime(kind: str, folder: Path, encoder: Callable[[], Any]) -> Runtime:
+    """The runtime of a kind.
+
+    Args:
+        folder: what holds OpenVINO's graphs.
+        encoder: makes the ``Encoder`` that torch runs.
+
+    Raises:
+        CannotRun: not on this machine.
+    """
+    name, _, how = kind.partition("-")
+    if name == "openvino":
+        return OpenVINORuntime(folder, how)
+    device, _, precision = how.partition("-")
+    return TorchRuntime(encoder(), device, precision)
+
+
+def network_of(kind: str) -> str:
+    """Which form of the network a kind runs: ``full``, or ``int8``, the quantised one."""
+    return "int8" if kind.startswith("openvino-int8-") else "full"
+
+
+def kinds_for(runtime: str, precision: str) -> list[str]:
+    """The kinds that a bundle is calibrated for here; the first computes all features.
+
+    Torch's is joined by OpenVINO's, for machines without a GPU; a quantised one by that in full
+    precision, to tell what quantisation costs.
+
+    Args:
+        runtime: ``openvino``, ``torch``, or ``auto``: torch where there is CUDA.
+        precision: ``bf16``, ``f32``, ``int8``, or ``auto``: the fastest floating point.
+
+    Raises:
+        CannotRun: torch was asked for int8, or the processor for bf16 that it has not.
+    """
+    best = best_float()
+    full = f"openvino-{best}"
+    if precision == "int8":
+        if runtime == "torch":
+            raise CannotRun("int8 is OpenVINO's alone")
+        return [f"openvino-int8-{best}", full]
+    if runtime == "openvino":
+        cuda = False
+    else:
+        import torch
+
+        cuda = torch.cuda.is_available()
+    if cuda or runtime == "torch":
+        device, fastest = ("cuda", "bf16") if cuda else ("cpu", "f32")
+        return [f"torch-{device}-{fastest if precision == 'auto' else precision}", full]
+    if precision == "bf16" != best:
+        raise CannotRun("this processor has no bf16")
+    return [full if precision == "auto" else f"openvino-{precision}"]

@@ -37,7 +37,7 @@ _SETTLING_S = 4
 class _NoRuntime:
     """Features are planned here, and none is computed."""
 
-    name, precision = "none", "f32"
+    kind = "none"
     dimensions, batch = 4, 1
 
     def encode(self, batches: Iterable[Pictures]) -> Iterator[Features]:

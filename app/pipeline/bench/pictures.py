@@ -29,10 +29,9 @@ _ROUNDS = 3
 def bench_pictures(settings: Settings) -> None:
     """Feature extraction from JPEG files beside the bare network on tensors in memory."""
     backbone = choose_backbone(settings)
-    from app.vision.encoder import exported
+    from app.vision.exporting import exported
 
-    encoder = exported(backbone, settings.cache_dir)
-    runtime = OpenVINORuntime(encoder)
+    runtime = OpenVINORuntime(exported(backbone, settings.recipe, settings.cache_dir))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_sample(folder / "pictures", _PICTURES, settings.seed)
@@ -65,7 +64,7 @@ def bench_pictures(settings: Settings) -> None:
             }
         )
     bound = max(rates[name] for name in rates if name.startswith("bare"))
-    title = f"{backbone.name} by {runtime.name} in {runtime.precision}, {os.cpu_count()} processors"
+    title = f"{backbone.name} by {runtime.kind}, {os.cpu_count()} processors"
     table = Table(title=title)
     table.add_column("what")
     table.add_column("pictures/s", justify="right")

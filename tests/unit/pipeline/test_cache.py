@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     put(tmp_path / "weights/resnet50.pth", 500, 400)
     put(tmp_path / "datasets/cars.archive", 700, 400)
     (tmp_path / "features/new/facts.json").write_text(
-        '{"encoder": "e", "runtime": "openvino", "precision": "bf16"}'
+        '{"encoder": "e", "runtime": "openvino-bf16"}'
     )
     return tmp_path
 
@@ -58,7 +58,7 @@ def test_sizes_and_ages(folder: Path) -> None:
     }
     assert found["features/old"].size == 1016
     assert found["weights/resnet50.pth"].size == 500
-    assert str(found["features/new"]) == "e, openvino bf16"
+    assert str(found["features/new"]) == "e, openvino-bf16"
     assert time.time() - found["features/old"].used == pytest.approx(40 * DAY, abs=60)
     assert time.time() - found["features/new"].used < DAY
 
@@ -77,7 +77,7 @@ def test_pruning_takes_what_was_computed_and_not_used(
     assert names(folder) == ["datasets/cars.archive", "features/new", "weights/resnet50.pth"]
     told = capsys.readouterr()
     assert "removed 1.3 kB that nobody used for 30 days" in told.err
-    assert "weights" in told.out and "e, openvino bf16" in told.out
+    assert "weights" in told.out and "e, openvino-bf16" in told.out
 
 
 def test_what_is_in_use_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

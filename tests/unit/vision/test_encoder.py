@@ -18,28 +18,31 @@ from torchvision import transforms
 from torchvision.models import resnet50
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from app.checksums import sha256_of
 from app.data.pictures import read_rgb
 from app.data.sample import write_sample
-from app.vision.backbones import EMBEDDED, find_backbone, published_weights
-from app.vision.encoder import Encoder, exported
-from app.vision.runtimes import OpenVINORuntime, TorchRuntime
+from app.vision.backbones import EMBEDDED, Backbone, as_backbone, find_weights
+from app.vision.encoder import Encoder
+from app.vision.exporting import exported
+from app.vision.runtimes import CannotRun, OpenVINORuntime, TorchRuntime
 
-STATIC = Path(__file__).parents[3] / "static"
+
+def embedded() -> Backbone:
+    weights = find_weights(EMBEDDED, Path(), Path())
+    assert weights is not None
+    return as_backbone(EMBEDDED, weights)
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("encoder")
-    backbone = find_backbone(EMBEDDED, folder, STATIC)
-    assert backbone is not None
+    backbone = embedded()
     write_sample(folder / "sample", 9)
     paths = sorted((folder / "sample" / "images").iterdir())
     pictures = np.stack([read_rgb(path, backbone.preprocess) for path in paths])
     encoder = Encoder(backbone)
     with torch.inference_mode():
         features = encoder(torch.from_numpy(pictures)).numpy()
-    return encoder, exported(backbone, folder), pictures, features, backbone, folder
+    return encoder, exported(backbone, "stages", folder), pictures, features, backbone, folder
 
 
 def in_batches(pictures: np.ndarray, size: int) -> list[np.ndarray]:
@@ -64,7 +67,9 @@ def test_onnx_is_torch(case) -> None:
 
 def test_the_torch_runtime_gives_the_same(case) -> None:
     encoder, _, pictures, features, *_ = case
-    found = np.concatenate(list(TorchRuntime(encoder, "cpu").encode(in_batches(pictures, 4))))
+    found = np.concatenate(
+        list(TorchRuntime(encoder, "cpu", "f32").encode(in_batches(pictures, 4)))
+    )
     np.testing.assert_allclose(found, features, rtol=1e-3, atol=1e-3)
 
 
@@ -80,7 +85,7 @@ def test_results_come_in_order(case) -> None:
 def test_an_export_is_made_once(case) -> None:
     _, folder, _, _, backbone, cache = case
     before = (folder / "encoder.bin").stat().st_mtime_ns
-    assert exported(backbone, cache) == folder
+    assert exported(backbone, "stages", cache) == folder
     assert (folder / "encoder.bin").stat().st_mtime_ns == before
 
 
@@ -88,15 +93,16 @@ def test_an_export_is_made_once(case) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from app.vision import encoder
-from app.vision.backbones import EMBEDDED, find_backbone
+from app.vision import exporting
+from app.vision.backbones import EMBEDDED, as_backbone, find_weights
 
 def export(network, size, folder):
     (folder / "encoder.onnx").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 
-encoder._export = export
-encoder.exported(find_backbone(EMBEDDED, Path(), Path()), Path(sys.argv[1]))
+exporting._export = export
+weights = find_weights(EMBEDDED, Path(), Path())
+exporting.exported(as_backbone(EMBEDDED, weights), "stages", Path(sys.argv[1]))
 """
 
 
@@ -106,8 +112,8 @@ def test_after_a_kill_it_is_made_anew_and_nothing_is_left(
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)])
     assert killed.returncode == -signal.SIGKILL
     assert list(tmp_path.glob("encoders/.*/encoder.onnx"))
-    monkeypatch.setattr("app.vision.encoder._export", lambda *_: None)
-    folder = exported(case[4], tmp_path)
+    monkeypatch.setattr("app.vision.exporting._export", lambda *_: None)
+    folder = exported(case[4], "stages", tmp_path)
     assert list(folder.iterdir()) == []
     assert {path.name for path in folder.parent.iterdir()} == {folder.name, f"{folder.name}.lock"}
 
@@ -120,9 +126,9 @@ def test_of_two_at_once_one_exports(case, tmp_path: Path, monkeypatch: pytest.Mo
         time.sleep(0.3)
         (folder / "encoder.xml").touch()
 
-    monkeypatch.setattr("app.vision.encoder._export", export)
+    monkeypatch.setattr("app.vision.exporting._export", export)
     with ThreadPoolExecutor() as pool:
-        first, second = pool.map(lambda _: exported(case[4], tmp_path), range(2))
+        first, second = pool.map(lambda _: exported(case[4], "stages", tmp_path), range(2))
     assert first == second and (first / "encoder.xml").exists()
     assert len(exports) == 1
 
@@ -135,7 +141,7 @@ def test_the_weights_are_the_published_ones(case) -> None:
 
 @pytest.mark.parametrize("with_counters", [True, False])
 def test_resnet50_is_torchvisions(tmp_path: Path, with_counters: bool) -> None:
-    """Its weights file fits, key for key, and the last stage is torchvision's own.
+    """Its last layer is what torchvision's own tool takes out, and all there is to the thesis's.
 
     The published weights cannot be had everywhere, so these are drawn: what is tested is the path.
     """
@@ -145,29 +151,23 @@ def test_resnet50_is_torchvisions(tmp_path: Path, with_counters: bool) -> None:
     if not with_counters:
         state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     torch.save(state, tmp_path / "drawn.pth")
-    digest = sha256_of(tmp_path / "drawn.pth")
-    catalogue = f"resnet50: {{url: 'http://mirror.example/drawn.pth', sha256: {digest}}}"
-    (tmp_path / "weights.yaml").write_text(catalogue)
-    path = published_weights("resnet50", tmp_path).path(tmp_path)
-    path.parent.mkdir()
-    (tmp_path / "drawn.pth").rename(path)
-    backbone = find_backbone("resnet50", tmp_path, tmp_path)
-    assert backbone is not None
-    encoder = Encoder(backbone)
+    backbone = as_backbone("resnet50", tmp_path / "drawn.pth")
     picture = torch.randint(0, 256, (1, 224, 224, 3), dtype=torch.uint8)
     normalised = transforms.Normalize(backbone.mean, backbone.std)(
         picture.permute(0, 3, 1, 2).float() / 255
     )
     with torch.inference_mode():
         pooled = create_feature_extractor(theirs, ["flatten"])(normalised)["flatten"]
-        features = encoder(picture)
+        features = Encoder(backbone)(picture)
+        last = Encoder(backbone, "thesis")(picture)
     torch.testing.assert_close(features[:, -pooled.shape[1] :], pooled, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(last, pooled, rtol=1e-3, atol=1e-4)
 
 
 def test_a_precision_that_is_not_here_is_refused(case, monkeypatch: pytest.MonkeyPatch) -> None:
     _, folder, *_ = case
     monkeypatch.setattr(ov.Core, "get_property", lambda *_: ["FP32"])
-    with pytest.raises(ValueError, match="no bf16"):
+    with pytest.raises(CannotRun, match="no bf16"):
         OpenVINORuntime(folder, "bf16")
 
 

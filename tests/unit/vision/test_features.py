@@ -24,7 +24,7 @@ GEOMETRY = Preprocess(resize=32, size=32, interpolation="bilinear")
 class Means:
     """A runtime whose features are the mean colour of a picture: exact, and easy to check."""
 
-    name, precision, dimensions, batch = "means", "f32", 3, 4
+    kind, dimensions, batch = "means", 3, 4
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pictures = 0
@@ -90,7 +90,7 @@ def test_another_geometry_or_precision_is_another_cache(tmp_path: Path) -> None:
     FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths.__getitem__, keys)
     other = Preprocess(resize=40, size=32, interpolation="bilinear")
     FeatureCache(tmp_path / "cache", "e", runtime, other).features(paths.__getitem__, keys)
-    runtime.precision = "bf16"
+    runtime.kind = "bf16"
     FeatureCache(tmp_path / "cache", "e", runtime, GEOMETRY).features(paths.__getitem__, keys)
     assert runtime.pictures == 12
 

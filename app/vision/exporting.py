@@ -1,0 +1,135 @@
+"""Networks as graphs on disk: OpenVINO's IR and ONNX, in full precision and quantised.
+
+They stand in the cache, each in a folder named by a hash of all that decides it, and are made once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from app.disk import writing
+from app.vision.backbones import Backbone
+from app.vision.encoder import RECIPES, Encoder
+
+#: Pictures that the ranges of a quantised network's activations are taken from. NNCF's own default,
+#: 300, takes three times as long.
+QUANTISING_PICTURES = 100
+
+
+def exported(backbone: Backbone, recipe: str, cache_dir: Path) -> Path:
+    """The folder with ``encoder.xml``, ``.bin`` and ``.onnx`` of an ``Encoder``.
+
+    Raises:
+        SuresetError: as of ``Encoder``, or the cache cannot be written.
+    """
+    facts = {
+        "library": backbone.library,
+        "model": backbone.model,
+        "weights": backbone.weights_sha256,
+        "recipe": RECIPES[recipe],
+        "mean": backbone.mean,
+        "std": backbone.std,
+        "size": backbone.preprocess.size,
+    }
+    size = backbone.preprocess.size
+    place = _place(cache_dir, backbone.name.replace("/", "-"), facts)
+    return _made_once(place, lambda folder: _export(Encoder(backbone, recipe), size, folder))
+
+
+def quantised(
+    encoder: Path, digests: Sequence[bytes], pictures: Callable[[], NDArray[np.uint8]]
+) -> Path:
+    """The folder with ``encoder-int8.xml`` and ``.bin``: a network with weights and activations in
+    8 bits, by NNCF's post-training quantisation.
+
+    Args:
+        encoder: the folder of ``exported``, beside which it is made.
+        digests: those of the pictures.
+        pictures: gives uint8 (n, size, size, 3), RGB, whose activations tell the ranges. They must
+            be no calibration or test pictures, or these would be unlike those to come.
+
+    Raises:
+        SuresetError: the cache cannot be written.
+    """
+    facts = {"nncf": version("nncf"), "pictures": [digest.hex() for digest in digests]}
+    place = _place(encoder.parents[1], f"{encoder.name}-int8", facts)
+    return _made_once(place, lambda folder: _quantise(encoder, pictures(), folder))
+
+
+def _place(cache_dir: Path, name: str, facts: object) -> Path:
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return cache_dir / "encoders" / f"{name}-{key}"
+
+
+def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """``folder``, filled by ``make`` unless it is there; whole or absent, whoever else wants it."""
+    if not folder.is_dir():
+        with writing("the exported network", folder.parent, "--cache"):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_name(folder.name + ".lock")):
+                if not folder.is_dir():  # Another run may have made it meanwhile.
+                    _make(folder, make)
+    os.utime(folder)  # It is in use.
+    return folder
+
+
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
+    beside = folder.with_name(f".{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)  # What a killed run left.
+    try:
+        beside.mkdir()
+        make(beside)
+        os.rename(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _quantise(encoder: Path, pictures: NDArray[np.uint8], folder: Path) -> None:
+    # It prints of compilers that it does not need, and its own bars.
+    quiet = io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(quiet), redirect_stderr(quiet):
+        warnings.simplefilter("ignore")
+        import nncf
+
+        logging.getLogger("nncf").setLevel(logging.ERROR)
+        graph = nncf.quantize(
+            ov.Core().read_model(encoder / "encoder.xml"),
+            nncf.Dataset([picture[None] for picture in pictures]),
+            # Asymmetric activations, for those that are not cut off at zero.
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(pictures),
+        )
+    ov.save_model(graph, folder / "encoder-int8.xml", compress_to_fp16=False)
+
+
+def _export(encoder: Encoder, size: int, folder: Path) -> None:
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Tracing warns of shapes that are fixed here on purpose.
+        torch.onnx.export(
+            encoder,
+            (example,),
+            str(folder / "encoder.onnx"),
+            input_names=["pictures"],
+            output_names=["features"],
+            dynamic_axes={"pictures": {0: "n"}, "features": {0: "n"}},
+            dynamo=False,
+        )
+    graph = ov.Core().read_model(folder / "encoder.onnx")
+    ov.save_model(graph, folder / "encoder.xml", compress_to_fp16=False)

@@ -1,0 +1,74 @@
+"""The quantised network: another network than the full one, but nearly the same features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.data.pictures import read_rgb
+from app.data.sample import write_sample
+from app.vision.backbones import EMBEDDED, as_backbone, find_weights
+from app.vision.exporting import exported, quantised
+from app.vision.runtimes import CannotRun, OpenVINORuntime, best_float, kinds_for, network_of
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("exporting")
+    weights = find_weights(EMBEDDED, folder, folder)
+    assert weights is not None
+    backbone = as_backbone(EMBEDDED, weights)
+    write_sample(folder / "sample", 24)
+    paths = sorted((folder / "sample" / "images").iterdir())
+    pictures = np.stack([read_rgb(path, backbone.preprocess) for path in paths])
+    return exported(backbone, "stages", folder), pictures
+
+
+def test_a_quantised_network_is_made_once_and_close(
+    case, capfd: pytest.CaptureFixture[str]
+) -> None:
+    encoder, pictures = case
+    asked: list[int] = []
+
+    def some() -> np.ndarray:
+        asked.append(1)
+        return pictures[:8]
+
+    digests = [bytes([i]) * 16 for i in range(8)]
+    folder = quantised(encoder, digests, some)
+    assert quantised(encoder, digests, some) == folder and len(asked) == 1
+    assert capfd.readouterr() == ("", "")
+    assert quantised(encoder, digests[1:], lambda: pictures[1:8]) != folder
+    # A quarter of the size, but for the graph's own text.
+    assert (folder / "encoder-int8.bin").stat().st_size < 0.4 * (
+        encoder / "encoder.bin"
+    ).stat().st_size
+
+    def features(where: Path, precision: str) -> np.ndarray:
+        runtime = OpenVINORuntime(where, precision)
+        return np.concatenate(list(runtime.encode(pictures[i : i + 4] for i in range(8, 24, 4))))
+
+    full, rounded = features(encoder, "f32"), features(folder, "int8-f32")
+    spread = np.linalg.norm(full - full.mean(axis=0))
+    assert 0 < np.linalg.norm(rounded - full) / spread < 0.5
+
+
+def test_the_kinds_of_a_machine_without_a_gpu() -> None:
+    best = best_float()
+    assert kinds_for("auto", "auto") == [f"openvino-{best}"]
+    assert kinds_for("openvino", "f32") == ["openvino-f32"]
+    assert kinds_for("auto", "int8") == [f"openvino-int8-{best}", f"openvino-{best}"]
+    assert kinds_for("torch", "auto") == ["torch-cpu-f32", f"openvino-{best}"]
+    assert [network_of(kind) for kind in kinds_for("auto", "int8")] == ["int8", "full"]
+    with pytest.raises(CannotRun, match="OpenVINO's alone"):
+        kinds_for("torch", "int8")
+
+
+def test_with_a_gpu_both_the_gpu_and_the_cpu_are_calibrated_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert kinds_for("auto", "auto") == ["torch-cuda-bf16", f"openvino-{best_float()}"]
+    assert kinds_for("openvino", "auto") == [f"openvino-{best_float()}"]
