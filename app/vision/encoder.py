@@ -1,7 +1,8 @@
 """The frozen network as one graph: from RGB bytes to a feature vector.
 
-Colour and texture live in early stages, shape in late ones, so the vector holds the mean of every
-stage's feature map, the deviation of the early ones, and the network's own pooled last layer.
+Colour and texture live in early stages, shape in late ones. So the vector holds what each stage but
+the last came to (mean, deviation and maximum over the picture, and the mean of its middle, where the
+object mostly is), and the network's own pooled last layer.
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ from torch import Tensor, nn
 from app.vision.backbones import Backbone
 from app.vision.networks import load_network
 
-_DEVIATING_STAGES = 4
-
 #: Which features a picture has, by recipe. The texts are part of the cache's key: say something
 #: else here when ``Encoder.forward`` computes something else.
 RECIPES = {
-    "stages": "mean of every stage, deviation of the first 4, pooled last layer",
+    "stages": "mean, deviation, maximum and middle of every stage but the last, pooled last layer",
     "thesis": "pooled last layer",
 }
 
@@ -48,6 +47,17 @@ class Encoder(nn.Module):
         stages, pooled = self.network(x)
         if self._recipe == "thesis":
             return pooled.float()
-        means = [stage.mean((2, 3)) for stage in stages]
-        deviations = [stage.std((2, 3), correction=0) for stage in stages[:_DEVIATING_STAGES]]
-        return torch.cat([*means, *deviations, pooled], dim=1).float()
+        early = [statistic for stage in stages[:-1] for statistic in _statistics(stage)]
+        return torch.cat([*early, pooled], dim=1).float()
+
+
+def _statistics(stage: Tensor) -> tuple[Tensor, ...]:
+    """Of a map (n, c, h, w): mean, deviation, maximum, and mean of the middle half, each (n, c)."""
+    h, w = stage.shape[2] // 4, stage.shape[3] // 4
+    middle = stage[:, :, h : stage.shape[2] - h, w : stage.shape[3] - w]
+    return (
+        stage.mean((2, 3)),
+        stage.std((2, 3), correction=0),
+        stage.amax((2, 3)),
+        middle.mean((2, 3)),
+    )

@@ -23,7 +23,12 @@ from app.data.pictures import PictureError, Preprocess, digest, read_rgb, read_v
 from app.disk import writing
 from app.progress import progress
 from app.rowstore import RowStore, scalars
-from app.vision.runtimes import Features, Runtime
+from app.vision.runtimes import Features, Runtime, fastest_batch
+
+#: So many pictures' features a kill may lose at most, and as many again that were being written.
+_MOST_UNWRITTEN = 32
+#: With fewer pictures it takes longer to find the fastest batch than it saves.
+_WORTH_MEASURING = 500
 
 Digests = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -104,38 +109,52 @@ class FeatureCache:
         if not len(rows):
             return unreadable
         pending: deque[int] = deque()
+        size = self._runtime.batch
+        if len(rows) >= _WORTH_MEASURING:
+            size = fastest_batch(self._runtime, self._preprocess.size)
 
         def batches() -> Iterator[NDArray[np.uint8]]:
             batch: list[NDArray[np.uint8]] = []
-            for row, picture in self._decoded(path_of, digests, keys, rows):
+            for row, picture in self._decoded(path_of, digests, keys, rows, 4 * size):
                 if isinstance(picture, PictureError):
                     unreadable[row] = str(picture)
                     advance(1)
                     continue
                 pending.append(row)
                 batch.append(picture)
-                if len(batch) == self._runtime.batch:
+                if len(batch) == size:
                     yield np.stack(batch)
                     batch = []
             if batch:
                 yield np.stack(batch)
 
-        # A disk takes about as long as the network does for a batch: it is written meanwhile.
+        def append(features: Features) -> None:
+            done = keys[[pending.popleft() for _ in features]]
+            self._store.append(done, np.ascontiguousarray(features).view(np.uint8))
+
+        # While a disk writes, the network goes on: what it computed meanwhile is written next.
         with progress("features", len(rows)) as advance, ThreadPoolExecutor(1) as writer:
-            written: Future[None] | None = None
+            computed: list[Features] = []
+            write = writer.submit(lambda: None)
             for features in self._runtime.encode(batches()):
-                if written:
-                    written.result()
-                done = keys[[pending.popleft() for _ in features]]
-                rows_of_bytes = np.ascontiguousarray(features).view(np.uint8)
-                written = writer.submit(self._store.append, done, rows_of_bytes)
+                computed.append(features)
                 advance(len(features))
-            if written:
-                written.result()
+                if write.done() or sum(map(len, computed)) >= _MOST_UNWRITTEN:
+                    write.result()
+                    write = writer.submit(append, np.concatenate(computed))
+                    computed = []
+            write.result()
+            if computed:
+                append(np.concatenate(computed))
         return unreadable
 
     def _decoded(
-        self, path_of: Callable[[int], Path], digests: Digests, keys: Digests, rows: Rows
+        self,
+        path_of: Callable[[int], Path],
+        digests: Digests,
+        keys: Digests,
+        rows: Rows,
+        most_ahead: int,
     ) -> Iterator[tuple[int, NDArray[np.uint8] | PictureError]]:
         """Decode in threads (Pillow lets go of the lock), never far ahead of the network."""
 
@@ -160,7 +179,7 @@ class FeatureCache:
         try:
             for row in rows.tolist():
                 ahead.append((row, pool.submit(decode, row)))
-                if len(ahead) > 4 * self._runtime.batch:
+                if len(ahead) > most_ahead:
                     first, future = ahead.popleft()
                     yield first, future.result()
             for first, future in ahead:

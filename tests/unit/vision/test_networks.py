@@ -100,7 +100,7 @@ def test_written_and_read_it_is_the_same(tmp_path: Path) -> None:
 
 
 def test_weights_that_a_training_wrapped_are_found(tmp_path: Path) -> None:
-    theirs = models.resnet18(weights=None)
+    theirs: Any = models.resnet18(weights=None)
     wrapped = {"state_dict": {f"module.{k}": v for k, v in theirs.state_dict().items()}, "epoch": 3}
     torch.save(wrapped, tmp_path / "wrapped.pth")
     network = load_network(as_backbone("resnet18", tmp_path / "wrapped.pth"))
