@@ -138,7 +138,7 @@ def evaluate(settings: Settings) -> None:
     evaluate(settings)
 
 
-@command(*_DATA, *_BUNDLE, "logs_dir", "repeats")
+@command(*_DATA, *_BUNDLE, "logs_dir", "repeats", "alphas")
 def experiments(settings: Settings) -> None:
     """Compare every head, space, score and taxonomy on a bundle's pictures."""
     from app.pipeline.experiments import experiments

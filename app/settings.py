@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     repeats: int = Field(
         5, ge=2, description="random divisions of the held-out pictures that experiments makes"
     )
+    alphas: str = Field(
+        "0.05,0.1,0.2", description="error rates that experiments compares at, by commas"
+    )
 
     wandb_key_file: Path | None = Field(
         None, description="file that holds a W&B key; without one, runs stay in --wandb"

@@ -3,8 +3,9 @@
 Read ``scores`` (how strange is a class for a picture), ``taxonomies`` (which scores are compared
 with each other), ``calibration`` (from held-out scores to thresholds, sets and p-values) and
 ``simultaneous`` (all tasks right at once), in that order. ``evaluation`` measures what that is
-worth on test pictures; ``law`` says how far coverage scatters by chance, ``resplits`` shows it, and
-``choice`` picks a method. ``monitoring`` asks if the promise still holds.
+worth on test pictures; ``law`` says how far coverage scatters by chance, ``resplits`` shows it,
+``paired`` holds differences against chance, and ``choice`` picks a method. ``monitoring`` asks if
+the promise still holds.
 """
 
 from app.conformal.calibration import Calibration, calibrate

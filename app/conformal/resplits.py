@@ -3,7 +3,7 @@
 One division is one draw: its coverage scatters by ``law.CoverageLaw``, and which of two methods
 looks better may be luck. Many divisions of the held-out pictures show mean and spread instead, at
 no cost but calibration's, since the probabilities stay what they are. All methods meet the same
-divisions, so their differences are paired.
+divisions, so their differences are paired (``paired``).
 
 The divisions are independent of each other *given the pool of pictures*, no more: they share its
 pictures. The spread over divisions is that of one draw of a division. It is not a standard error
@@ -13,15 +13,18 @@ of what a method would come to on other pictures, and does not shrink with more 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.conformal.method import Method
-from app.conformal.metrics import Metrics
+from app.conformal.method import Answers, Method
+from app.conformal.metrics import Metrics, measure
 from app.conformal.simultaneous import take
-from app.conformal.spaces import completely_labelled
+from app.conformal.spaces import JOINT, completely_labelled
+
+#: The name of what came of the tasks' own sets taken together, beside ``Answers.outcomes``'.
+PRODUCT = "joint (product)"
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -38,7 +41,11 @@ class Division:
 
 @dataclass(frozen=True)
 class Resplit:
-    """What one division came to at one alpha: metrics of each task and, by ``JOINT``, of all."""
+    """What one division came to at one alpha: metrics by the names of ``Answers.outcomes``.
+
+    In the taskwise space of several tasks also, by ``PRODUCT``, of the tasks' own sets taken
+    together: published tables have it, though nobody promises that they hold all truths at once.
+    """
 
     division: int
     alpha: float
@@ -109,7 +116,16 @@ def resplits(
         )
         new, truths = take(probs, rows.test), take(labels, rows.test)
         for alpha in alphas:
-            yield Resplit(division, alpha, method.answer(new, alpha).measure(truths, alpha))
+            answers = method.answer(new, alpha)
+            results = answers.measure(truths, alpha)
+            if answers.bonferroni is not None:
+                results[PRODUCT] = measure(_together(answers).outcomes(truths)[JOINT], alpha)
+            yield Resplit(division, alpha, results)
+
+
+def _together(answers: Answers) -> Answers:
+    """The same answers, of which the tasks' own sets are to hold all truths at once."""
+    return replace(answers, joint_sets=answers.sets, bonferroni=None)
 
 
 def fewest_labelled(labels: Mapping[str, Ints], divided: Sequence[Division]) -> tuple[int, int]:

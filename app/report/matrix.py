@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from app.conformal.law import CoverageLaw
+from app.conformal.resplits import PRODUCT
 from app.conformal.spaces import JOINT
+from app.report.comparisons import MEAN, by_method, coverage_holds
+from app.report.matrix_plots import (
+    Curve,
+    forest,
+    size_and_gap,
+    size_and_gap_legend,
+    size_by_alpha,
+)
 from app.report.page import PAGES, title
 from app.report.plots import coverage_distribution
 from app.settings import METHOD
 
-#: The metrics of ``matrix.csv``.
-MEASURES = ("coverage", "avg_set_size", "singleton_rate", "covgap")
-
 _METHOD = list(METHOD)
 _OF_TASKS = ["avg_set_size", "covgap", "singleton_rate"]
+_COLUMNS = ["set size", "class coverage gap", "singletons"]
+_CALLED = {"avg_set_size": "set size", "covgap": "class coverage gap"}
 #: So many methods are shown at once, with the best of each column; the others are folded away.
 _SHOWN = 12
 
@@ -56,13 +64,62 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Best:
+    """What is best by one measure of one task, and how sure that is.
+
+    Attributes:
+        of, measure: the task and the measure.
+        method, cell: the best of those whose coverage holds.
+        rivals: how many others cannot be told apart from it.
+        own: the bundle's own method's.
+        beside: the row of ``comparisons.compare`` of the best.
+    """
+
+    of: str
+    measure: str
+    method: tuple[str, ...]
+    cell: Cell
+    rivals: int
+    own: Cell
+    beside: Any
+
+
+@dataclass(frozen=True)
+class Part:
+    """The smallest sets with one part of a method fixed, as ``head`` to ``joint``.
+
+    Attributes:
+        cells: set size, class coverage gap, and combinations of all tasks at once.
+        may_be_best: whether chance may be all that parts it from the best of all.
+    """
+
+    part: str
+    value: str
+    method: tuple[str, ...]
+    cells: list[Cell]
+    may_be_best: bool
+
+
+@dataclass(frozen=True)
 class Matrix:
-    """All methods at one alpha, those with the smallest sets first."""
+    """All methods at one alpha, those with the smallest sets first.
+
+    Attributes:
+        count: by the ``reading`` of ``comparisons.compare``, the number of methods.
+        holding: the number of methods whose coverage holds.
+        bests: the smallest sets, as a mean over tasks, come first.
+    """
 
     alpha: float
     columns: list[str]
     shown: list[Line]
     folded: list[Line]
+    holding: int
+    count: Mapping[str, int]
+    bests: list[Best]
+    parts: list[Part]
+    plots: list[str]
+    forest: str
 
 
 @dataclass(frozen=True)
@@ -76,81 +133,109 @@ class Distribution:
 
 
 def write_matrix(
-    path: Path, facts: Mapping[str, Any], every: pd.DataFrame, often: pd.DataFrame
+    path: Path,
+    facts: Mapping[str, Any],
+    own: tuple[str, ...],
+    every: pd.DataFrame,
+    compared: pd.DataFrame,
+    often: pd.DataFrame,
 ) -> None:
     """Write the page.
 
     Args:
         facts: the bundle's.
-        every: of every method, alpha, division and task (``JOINT`` for all at once) the
-            ``MEASURES``, and ``n_calib`` and ``n_test``, the numbers of labelled pictures.
-        often: the same of the bundle's own method at its alpha, on many divisions.
+        own: the name in ``every`` of the bundle's own method.
+        every: the measurements, as of ``comparisons``.
+        compared: what ``comparisons.compare`` made of them.
+        often: measurements of the own method at the bundle's alpha, on many divisions.
     """
-    own = tuple(facts["method"][name] for name in _METHOD)
+    tasks, alphas = list(facts["tasks"]), sorted(every.alpha.unique().tolist())
+    shown = every[every.task != PRODUCT]
+    of_alpha = {alpha: shown[shown.alpha == alpha] for alpha in alphas}
+    nearest = min(alphas, key=lambda alpha: abs(alpha - facts["alpha"]))
     page = PAGES.get_template("matrix.html").render(
         facts=facts,
         n_divisions=every.division.nunique(),
-        sizes=every[every.task == every.task.iloc[0]][["n_calib", "n_test"]].mean().round(),
+        n_methods=len(every[_METHOD].drop_duplicates()),
+        sizes=every[every.task == tasks[0]][["n_calib", "n_test"]].mean().round(),
+        nearest=nearest,
+        by_alpha=list(_by_alpha(of_alpha, compared, tasks, nearest, own))
+        if len(alphas) > 1
+        else [],
+        legend=size_and_gap_legend(),
         matrices=[
-            _matrix(every[every.alpha == alpha], list(facts["tasks"]), alpha, own)
-            for alpha in every.alpha.unique().tolist()
+            _matrix(at, compared[compared.alpha == alpha], tasks, alpha, own)
+            for alpha, at in of_alpha.items()
         ],
         n_often=often.division.nunique(),
-        distributions=list(_distributions(often, facts)),
+        distributions=list(_distributions(often[often.task != PRODUCT], facts, own)),
+        mean=MEAN,
     )
     path.write_text(page, encoding="utf-8")
 
 
-def _matrix(every: pd.DataFrame, tasks: list[str], alpha: float, own: tuple[str, ...]) -> Matrix:
-    """The table of one alpha. What is none of the tasks in ``every`` concerns all at once."""
+def _matrix(
+    every: pd.DataFrame,
+    compared: pd.DataFrame,
+    tasks: list[str],
+    alpha: float,
+    own: tuple[str, ...],
+) -> Matrix:
+    """One alpha's part. What is none of the tasks in ``every`` concerns all at once."""
     names = every.task.unique().tolist()
     by_division = [*_METHOD, "division"]
     of = {name: every[every.task == name].set_index(by_division) for name in names}
     wide = every[every.task.isin(tasks)].groupby(by_division, sort=False)[_OF_TASKS].mean()
-    wide.columns = pd.Index(["set size", "class coverage gap", "singletons"])
+    wide.columns = pd.Index(_COLUMNS)
     together = [name for name in names if name not in tasks]
     for name in together:
-        wide[f"combinations: {title(name)}"] = of[name].avg_set_size
+        wide[_combinations(name)] = of[name].avg_set_size
     for name in names:
         wide[_coverage(name)] = of[name].coverage
 
     methods = wide.groupby(_METHOD, sort=False)
-    mean, std, n = methods.mean(), methods.std(), every.division.nunique()
-    # The divisions are independent given the pictures, so their mean has a t interval.
-    highest = mean + student.ppf(0.975, n - 1) * std / n**0.5
-    holds = pd.DataFrame({name: ~(highest[_coverage(name)] < 1 - alpha) for name in names})
-    broken = (~holds).rename(columns=_coverage)
-    every_task_holds = holds[tasks].all(axis=1)
+    mean, std = methods.mean(), methods.std()
+    coverages = {_coverage(name): name for name in names}
+    # A method may lack one of the ways to be right of all at once: nothing is broken there.
+    kept = coverage_holds(
+        mean[list(coverages)], std[list(coverages)], every.division.nunique(), alpha
+    ).rename(columns=coverages)
+    every_task_holds = kept[tasks].all(axis=1)
     # Of each column that can be won: who takes part, and the best of them.
-    fair = {name: every_task_holds for name in ("set size", "class coverage gap", "singletons")}
-    fair |= {f"combinations: {title(name)}": holds[name] for name in together}
-    best = {
-        column: mean[column][part].max() if column == "singletons" else mean[column][part].min()
-        for column, part in fair.items()
+    fair = dict.fromkeys(_COLUMNS, every_task_holds)
+    fair |= {_combinations(name): kept[name] for name in together}
+    marked = pd.DataFrame(False, mean.index, mean.columns)
+    for column, part in fair.items():
+        values = mean[column].where(part)
+        marked[column] = values == (values.max() if column == "singletons" else values.min())
+    broken = pd.DataFrame(False, mean.index, mean.columns)
+    for name in names:
+        broken[_coverage(name)] = ~kept[name]
+
+    lines = {
+        method: Line(method, method == own, [Cell(*numbers) for numbers in zip(*row, strict=True)])
+        for method, *row in zip(
+            *(mean.index, mean.to_numpy(), std.to_numpy(), marked.to_numpy(), broken.to_numpy()),
+            strict=True,
+        )
     }
-
-    def line(method: tuple[str, ...]) -> Line:
-        cells = [
-            Cell(
-                mean.at[method, name],
-                std.at[method, name],
-                best=name in best and fair[name][method] and mean.at[method, name] == best[name],
-                broken=name in broken.columns and broken.at[method, name],
-            )
-            for name in mean.columns
-        ]
-        return Line(method, method == own, cells)
-
     order = mean.assign(broken=~every_task_holds).sort_values(["broken", "set size"]).index
-    lines = [line(method) for method in order]
-    shown = {at for at, line in enumerate(lines) if at < _SHOWN or line.own}
+    ordered = [lines[method] for method in order]
+    shown = {at for at, line in enumerate(ordered) if at < _SHOWN or line.own}
     for column in range(len(mean.columns)):
-        shown.update([at for at, line in enumerate(lines) if line.cells[column].best][:1])
+        shown.update([at for at, line in enumerate(ordered) if line.cells[column].best][:1])
+    sizes = compared[(compared.task == MEAN) & (compared.measure == "avg_set_size")]
     return Matrix(
         alpha,
         list(mean.columns),
-        [line for at, line in enumerate(lines) if at in shown],
-        [line for at, line in enumerate(lines) if at not in shown],
+        [line for at, line in enumerate(ordered) if at in shown],
+        [line for at, line in enumerate(ordered) if at not in shown],
+        holding=int(sizes.holds.sum()),
+        count=Counter(sizes.reading),
+        bests=list(_bests(every, compared, tasks, own)),
+        parts=list(_parts(lines, list(mean.columns), sizes)),
+        plots=size_and_gap(_points(lines, sizes)),
+        forest=forest(sizes, _SHOWN, "classes a set"),
     )
 
 
@@ -158,25 +243,113 @@ def _coverage(task: str) -> str:
     return f"coverage: {title(task)}"
 
 
-def _distributions(often: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Distribution]:
+def _combinations(name: str) -> str:
+    return f"combinations: {title(name)}"
+
+
+def _bests(
+    every: pd.DataFrame, compared: pd.DataFrame, tasks: Sequence[str], own: tuple[str, ...]
+) -> Iterator[Best]:
+    """The best of each task and measure, those of the mean over tasks and of all at once first."""
+    of = {measure: by_method(every, tasks, measure) for measure in _CALLED}
+
+    def cell(measure: str, task: str, method: tuple[str, ...]) -> Cell:
+        values = of[measure][task][method]
+        return Cell(values.mean(), values.std())
+
+    for task in (MEAN, JOINT, *tasks):
+        for measure, called in _CALLED.items():
+            family = compared[(compared.task == task) & (compared.measure == measure)]
+            for row in family[family.best].itertuples():
+                method = (row.head, row.space, row.score, row.taxonomy)
+                yield Best(
+                    title(task),
+                    "combinations" if task == JOINT and measure == "avg_set_size" else called,
+                    method,
+                    cell(measure, task, method),
+                    rivals=int(family.may_be_best.sum()) - 1,
+                    own=cell(measure, task, own),
+                    beside=row,
+                )
+
+
+def _parts(
+    lines: Mapping[tuple[str, ...], Line], columns: list[str], sizes: pd.DataFrame
+) -> Iterator[Part]:
+    """The smallest sets with each head, each space, each score and each taxonomy."""
+    wanted = [columns.index(c) for c in (*_COLUMNS[:2], _combinations(JOINT))]
+    fair = sizes[sizes.holds]
+    for part in _METHOD:
+        for value in sizes[part].unique():
+            some = fair[fair[part] == value]
+            for row in some.nsmallest(1, "mean").itertuples():
+                method = (row.head, row.space, row.score, row.taxonomy)
+                cells = [lines[method].cells[at] for at in wanted]
+                yield Part(part, value, method, cells, row.may_be_best)
+
+
+def _points(lines: Mapping[tuple[str, ...], Line], sizes: pd.DataFrame) -> pd.DataFrame:
+    """As ``size_and_gap`` wants them: set size and gap are the first two columns of a line."""
+    points = sizes[[*_METHOD, "holds", "may_be_best"]].reset_index(drop=True)
+    cells = [lines[method].cells for method in zip(*(points[p] for p in _METHOD), strict=True)]
+    points["size"], points["size_std"] = zip(*((c[0].mean, c[0].std) for c in cells), strict=True)
+    points["gap"], points["gap_std"] = zip(*((c[1].mean, c[1].std) for c in cells), strict=True)
+    points["own"] = sizes.reading.to_numpy() == "own"
+    return points
+
+
+def _by_alpha(
+    of_alpha: Mapping[float, pd.DataFrame],
+    compared: pd.DataFrame,
+    tasks: list[str],
+    nearest: float,
+    own: tuple[str, ...],
+) -> Iterator[str]:
+    """Of each head and space the method with the smallest sets at ``nearest``, at every alpha."""
+    if len(of_alpha) < 2:
+        return
+    sizes = {alpha: by_method(at, tasks, "avg_set_size") for alpha, at in of_alpha.items()}
+    for of, unit in ((MEAN, "classes a set"), (JOINT, "combinations a set")):
+        family = compared[(compared.task == of) & (compared.measure == "avg_set_size")]
+        fair = family[family.holds & (family.alpha == nearest)].set_index(_METHOD)["mean"]
+        smallest = fair.groupby(["head", "space"], sort=False).idxmin()
+        curves = [
+            Curve(
+                f"{method[0]} head, {method[1]} space: {method[2]}, {method[3]}"
+                + (" (the bundle's)" if method == own else ""),
+                [size[of][method].mean() for size in sizes.values()],
+                [size[of][method].std() for size in sizes.values()],
+                own=method == own,
+            )
+            for method in dict.fromkeys([own, *smallest])
+        ]
+        yield size_by_alpha(title(of), unit, list(of_alpha), curves)
+
+
+def _distributions(
+    often: pd.DataFrame, facts: Mapping[str, Any], own: tuple[str, ...]
+) -> Iterator[Distribution]:
     """How the own method's coverage of each task is distributed, beside its law if that is known.
 
     The law is that of scores which share one threshold, one of each picture: a task's in the
     taskwise space, and the combinations' in the joint space, by the taxonomy ``task``.
     """
-    method, alpha = facts["method"], facts["alpha"]
-    lawful = [JOINT] if method["space"] == JOINT else list(facts["tasks"])
+    (_, space, _, taxonomy), alpha = own, facts["alpha"]
+    lawful = [JOINT] if space == JOINT else list(facts["tasks"])
     for task, of_task in often.groupby("task", sort=False):
         numbers = zip(of_task.n_calib, of_task.n_test, strict=True)
         laws = [CoverageLaw(int(n), int(m), alpha) for n, m in numbers]
-        known = method["taxonomy"] == "task" and task in lawful
+        known = taxonomy == "task" and task in lawful
         plot = coverage_distribution(
             *(title(str(task)), of_task.coverage.to_numpy(), of_task.n_test.to_numpy()),
             laws if known else [],
             1 - alpha,
         )
-        expected = Cell(
-            float(np.mean([law.mean for law in laws])), float(np.mean([law.std for law in laws]))
+        often_law = Counter(laws)
+        mean, std = np.average(
+            [(law.mean, law.std) for law in often_law], 0, list(often_law.values())
         )
         measured = Cell(of_task.coverage.mean(), of_task.coverage.std())
-        yield Distribution(title(str(task)), plot, measured, expected if known else None)
+        yield Distribution(
+            title(str(task)), plot, measured, Cell(float(mean), float(std)) if known else None
+        )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.conformal.method import Method
-from app.conformal.resplits import Division, divisions, fewest_labelled, resplits
+from app.conformal.resplits import PRODUCT, Division, divisions, fewest_labelled, resplits
 from app.conformal.spaces import JOINT, multiply
 from tests.unit.conformal.draws import problem
 
@@ -95,7 +95,18 @@ def test_each_is_one_calibration_and_one_measurement(space: str) -> None:
         )
         answers = method.answer({name: p[rows.test] for name, p in probs.items()}, resplit.alpha)
         truths = {task: y[rows.test] for task, y in labels.items()}
-        assert resplit.results == answers.measure(truths, resplit.alpha)
+        results = dict(resplit.results)
+        product = results.pop(PRODUCT, None)
+        assert results == answers.measure(truths, resplit.alpha)
+        if space == JOINT:
+            assert product is None
+            continue
+        assert product is not None
+        known = (truths["type"] >= 0) & (truths["colour"] >= 0)
+        sizes = [answers.sets[task][known].sum(axis=1) for task in CLASSES]
+        assert product.avg_set_size == pytest.approx((sizes[0] * sizes[1]).mean())
+        held = [answers.sets[task][known, truths[task][known]] for task in CLASSES]
+        assert product.coverage == pytest.approx((held[0] & held[1]).mean())
 
 
 def test_the_fewest_that_are_labelled_for_every_task() -> None:

@@ -19,8 +19,11 @@ from PIL import Image
 
 from app.bundle import open_bundle
 from app.conformal import SCORES, TAXONOMIES
+from app.conformal.method import Method
+from app.pipeline.experiments import canonical
 from app.pipeline.pictures import find_pictures
 from app.settings import load_settings
+from app.vision.heads import in_space
 from tests.unit.pipeline.conftest import ROOT, Run, run_in
 
 METRICS = {
@@ -337,31 +340,73 @@ def test_no_picture_that_is_labelled_for_every_task(workplace: Path, run: Run) -
 
 
 def test_experiments_cover_the_whole_matrix(workplace: Path, run: Run) -> None:
-    done = run("experiments", "--repeats", "2")
+    done = run("experiments", "--repeats", "2", "--alphas", "0.3, 0.1")
     assert done.returncode == 0, done.stderr
     folder = workplace / "lightning_logs" / "experiments" / bundle(workplace).name
     matrix = pd.read_csv(folder / "matrix.csv")
-    heads = spaces = 2
-    alphas = tasks = 3  # colour, type, and both at once
-    methods = heads * spaces * len(SCORES) * len(TAXONOMIES)
-    bonferroni = (matrix.task == "joint (Bonferroni)") & (matrix.space == "taskwise")
-    assert bonferroni.sum() == methods * alphas / spaces
-    assert len(matrix[~bonferroni]) == methods * alphas * tasks
-    measures = ["coverage", "avg_set_size", "singleton_rate", "covgap"]
+    heads, alphas, tasks = 2, 2, 3  # colour, type, and both at once
+    # In the joint space taxonomies over all tasks and within each are the same.
+    taskwise, joint = (heads * len(SCORES) * taxonomies for taxonomies in (len(TAXONOMIES), 3))
+    other = matrix.task.isin(["joint (Bonferroni)", "joint (product)"])
+    assert other.sum() == 2 * alphas * taskwise and (matrix[other].space == "taskwise").all()
+    assert len(matrix[~other]) == alphas * tasks * (taskwise + joint)
+    measures = ["coverage", "avg_set_size", "singleton_rate", "empty_rate", "covgap", "sscv"]
     assert list(matrix.columns) == [
         *("head", "space", "score", "taxonomy", "alpha", "task"),
-        *(f"{measure}_{of}" for measure in measures for of in ("mean", "std")),
+        *(f"{measure}_{of}" for measure in ["accuracy", *measures] for of in ("mean", "std")),
         "n_divisions",
     ]
     assert (matrix.n_divisions == 2).all() and not matrix.isna().any(axis=None)
     task = (matrix.taxonomy == "task") & (matrix.space == "taskwise") & (matrix.task != "joint")
-    by_alpha = matrix[task].groupby("alpha").coverage_mean.mean()
+    by_alpha = matrix[task & ~other].groupby("alpha").coverage_mean.mean()
+    assert list(by_alpha.index) == [0.1, 0.3]
     assert np.allclose(by_alpha, 1 - by_alpha.index, atol=0.08)
 
+    every = pd.read_csv(folder / "divisions.csv")
+    key = list(matrix.columns[:6])
+    assert len(every) == 2 * len(matrix) and not every.duplicated([*key, "division"]).any()
+    means = every.groupby(key, sort=False).covgap.mean()
+    assert np.allclose(means, matrix.covgap_mean, atol=1e-4)
+    compared = pd.read_csv(folder / "comparisons.csv")
+    assert len(compared) == (taskwise + joint) * alphas * (tasks + 1) * 2
+    assert (compared.reading == "own").sum() == alphas * (tasks + 1) * 2
+
     page = (folder / "matrix.html").read_text()
-    assert page.count("<tr") == 3 * methods + 3 * 2 + 1 + 4  # methods, headings, the law's table
-    assert page.count("<svg") == 4 and page.count('class="own"') == 3
-    assert page.count('class="best"') >= 3 and "src=" not in page and "<script" not in page
+    assert page.count('class="own"') == alphas
+    # By alpha of tasks and of both, the legend; of each head and space, differences; the law.
+    assert page.count("<svg") == 2 + 1 + alphas * (4 + 1) + 4
+    assert page.count('class="best"') >= alphas and "src=" not in page and "<script" not in page
+
+
+def test_an_error_rate_that_is_none(run: Run) -> None:
+    for alphas in ("0.1,1", "0.1,,0.2", "a"):
+        assert f"--alphas) cannot be '{alphas}'" in refused(run("experiments", "--alphas", alphas))
+
+
+@pytest.mark.parametrize(
+    ("method", "tasks", "same"),
+    [
+        (("joint", "joint", "hinge", "global"), 2, ("joint", "joint", "hinge", "task")),
+        (("joint", "joint", "hinge", "task_cluster"), 2, ("joint", "joint", "hinge", "cluster")),
+        (("joint", "taskwise", "hinge", "global"), 2, ("joint", "taskwise", "hinge", "global")),
+        (("joint", "joint", "aps", "global"), 1, ("joint", "taskwise", "aps", "task")),
+        (("taskwise", "joint", "aps", "class"), 1, ("taskwise", "taskwise", "aps", "class")),
+    ],
+)
+def test_methods_of_one_name_have_the_same_sets(method: Any, tasks: int, same: Any) -> None:
+    assert canonical(method, tasks) == same
+    classes = {"colour": 3, "type": 2} if tasks == 2 else {"colour": 5}
+    rng = np.random.default_rng(0)
+    labels = {task: rng.integers(0, count, 300) for task, count in classes.items()}
+    own = {task: rng.dirichlet(np.ones(count), 300) for task, count in classes.items()}
+    answers = []
+    for _, space, score, taxonomy in (method, same):
+        probs = in_space(own, classes, "taskwise", space)
+        calibrated = Method.calibrate(probs, labels, classes, score, taxonomy, seed=1)
+        answers.append(calibrated.answer(probs, 0.1))
+    for task in classes:
+        assert (answers[0].sets[task] == answers[1].sets[task]).all()
+        assert (answers[0].joint_sets[task] == answers[1].joint_sets[task]).all()
 
 
 def test_pictures_that_trained_the_bundle_calibrate_nothing(workplace: Path, run: Run) -> None:

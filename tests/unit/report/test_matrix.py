@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from app.conformal import SCORES, TAXONOMIES
 from app.conformal.law import CoverageLaw
 from app.conformal.spaces import JOINT
+from app.report.comparisons import compare
 from app.report.matrix import write_matrix
 
 ALPHA = 0.1
@@ -22,18 +24,20 @@ def facts(space: str = "taskwise", taxonomy: str = "task") -> dict[str, Any]:
     return {"name": "<cars>", "tasks": tasks, "alpha": ALPHA, "method": method}
 
 
-def measured(score: str, coverage: float, size: float, divisions: int = 4) -> list[dict[str, Any]]:
+def measured(
+    score: str, coverage: float, size: float, space: str = "taskwise", taxonomy: str = "task"
+) -> list[dict[str, Any]]:
     """One method, its coverage of ``type`` and its sizes scattering a little."""
     return [
         {
-            **{"head": "taskwise", "space": "taskwise", "score": score, "taxonomy": "task"},
+            **{"head": "taskwise", "space": space, "score": score, "taxonomy": taxonomy},
             **{"alpha": ALPHA, "task": task, "division": division, "n_calib": 99, "n_test": 50},
             "coverage": (coverage if task == "type" else 0.92) + 0.02 * (-1) ** division,
             "avg_set_size": size + 0.1 * (-1) ** division,
             "singleton_rate": 0.5,
             "covgap": 0.05,
         }
-        for division in range(divisions)
+        for division in range(4)
         for task in ("type", "colour", JOINT)
     ]
 
@@ -47,7 +51,10 @@ def often(coverage: list[float], n_test: int = 50) -> pd.DataFrame:
 
 
 def write(tmp_path: Path, rows: list[dict[str, Any]], **method: str) -> str:
-    write_matrix(tmp_path / "m.html", facts(**method), pd.DataFrame(rows), often([0.88, 0.9, 0.94]))
+    told, every = facts(**method), pd.DataFrame(rows)
+    own = tuple(told["method"].values())
+    compared = compare(every, list(told["tasks"]), own)
+    write_matrix(tmp_path / "m.html", told, own, every, compared, often([0.88, 0.9, 0.94]))
     return (tmp_path / "m.html").read_text()
 
 
@@ -81,15 +88,21 @@ def test_a_coverage_a_little_below_is_within_chance(tmp_path: Path) -> None:
 
 
 def test_the_best_and_the_own_are_shown_and_the_rest_is_folded(tmp_path: Path) -> None:
-    rows = [row for i in range(20) for row in measured(f"score{i}", 0.9, 2 + i / 10)]
+    named = [(score, taxonomy) for taxonomy in TAXONOMIES for score in SCORES]
+    named.remove(("hinge", "task"))
+    rows = [
+        row
+        for i, (score, taxonomy) in enumerate(named[:20])
+        for row in measured(score, 0.9, 2 + i / 10, taxonomy=taxonomy)
+    ]
     for row in rows:
-        row["covgap"] -= 0.01 * (row["score"] == "score18")
+        row["covgap"] -= 0.01 * ((row["score"], row["taxonomy"]) == named[18])
     page = write(tmp_path, [*rows, *measured("hinge", 0.9, 9)])
-    shown, folded = page.split("<details>")
-    first = [f"score{i}" for i in range(12)]
-    assert [score for score, _ in lines(shown)] == [*first, "score18", "hinge"]
+    shown, folded = page.split("<summary>The other 7 methods")
+    first = [score for score, _ in named[:12]]
+    assert [score for score, _ in lines(shown)] == [*first, named[18][0], "hinge"]
     assert '<td class="best">0.040' in shown
-    assert len(lines(folded)) == 7 and "The other 7 methods" in folded
+    assert len(lines(folded)) == 7
 
 
 def test_a_name_is_no_markup(tmp_path: Path) -> None:
@@ -108,13 +121,14 @@ def test_a_name_is_no_markup(tmp_path: Path) -> None:
 def test_the_law_stands_where_it_is_known(
     tmp_path: Path, space: str, taxonomy: str, known: set[str]
 ) -> None:
-    page = write(tmp_path, measured("hinge", 0.9, 1), space=space, taxonomy=taxonomy)
-    rows = re.findall(
+    rows = measured("hinge", 0.9, 1, space, taxonomy)
+    page = write(tmp_path, rows, space=space, taxonomy=taxonomy)
+    found = re.findall(
         r"<tr><td>([\w ]+)</td><td>0.907<small> ± 0.031</small></td><td>(.+?)</td>", page
     )
     law = CoverageLaw(99, 50, ALPHA)
     expected = f"{law.mean:.3f}<small> ± {law.std:.3f}</small>"
-    assert dict(rows) == {
+    assert dict(found) == {
         task: expected if task in known else "not known"
         for task in ("type", "colour", "all at once")
     }
