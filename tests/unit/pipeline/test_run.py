@@ -373,8 +373,8 @@ def test_experiments_cover_the_whole_matrix(workplace: Path, run: Run) -> None:
 
     page = (folder / "matrix.html").read_text()
     assert page.count('class="own"') == alphas
-    # By alpha of tasks and of both, the legend; of each head and space, differences; the law.
-    assert page.count("<svg") == 2 + 1 + alphas * (4 + 1) + 4
+    # Over alphas of tasks and of both; at each the legend, heads and spaces, differences; the law.
+    assert page.count("<svg") == 2 + alphas * (1 + 4 + 1) + 4
     assert page.count('class="best"') >= alphas and "src=" not in page and "<script" not in page
 
 

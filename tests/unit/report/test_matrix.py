@@ -152,3 +152,28 @@ def test_countless_combinations(tmp_path: Path) -> None:
         if row["task"] == JOINT:
             row["avg_set_size"] = 1e30
     assert "<td>1e+30<small> ± 0</small></td>" in write(tmp_path, rows).replace(' class="best"', "")
+
+
+def test_one_task_alone(tmp_path: Path) -> None:
+    told = facts() | {"tasks": {"type": ["car", "bus"]}}
+    rows = [*measured("hinge", 0.9, 1.5), *measured("pip", 0.9, 1.4)]
+    every = pd.DataFrame([row for row in rows if row["task"] != "colour"])
+    own = tuple(told["method"].values())
+    few = often([0.88, 0.9]).query("task != 'colour'")
+    write_matrix(tmp_path / "m.html", told, own, every, compare(every, ["type"], own), few)
+    page = (tmp_path / "m.html").read_text()
+    assert "Smallest sets: taskwise head, taskwise space, pip, task</strong>" in page
+
+
+def test_the_best_is_named_with_what_chance_may_explain(tmp_path: Path) -> None:
+    rows = [*measured("pip", 0.9, 1.2), *measured("hinge", 0.9, 1.5), *measured("aps", 0.9, 1.6)]
+    for at, row in enumerate(rows):
+        # Sizes scatter together; pip's differ from the others' by more than their spread.
+        row["avg_set_size"] += 0.001 * (at % 7)
+    page = " ".join(write(tmp_path, rows).split())
+    assert "pip, task</strong>, 1.20 classes a set. No other" in page
+    assert "more than chance explains. Of all methods 1 have smaller sets" in page
+    for row in rows:
+        row["avg_set_size"] += 0.5 * (row["score"] == "pip" and row["division"] == 1)
+    page = " ".join(write(tmp_path, rows).split())
+    assert "It cannot be told apart from 2 others" in page and "which chance may explain" in page
