@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app import __version__
 from app.bundle import Facts, check_name, new_bundle
 from app.data.manifest import SPLITS
-from app.data.pictures import PictureError, read_rgb
 from app.disk import writing
-from app.errors import SuresetError
 from app.pipeline.calibrate import calibrate_into
 from app.pipeline.choice import check_choosable, choose_method
 from app.pipeline.evaluate import evaluate_into, print_table
 from app.pipeline.loading import WEIGHTS, kinds_asked_for
+from app.pipeline.network import choose_backbone, export_network
 from app.pipeline.pictures import (
-    Pictures,
     check_held_out,
     check_space,
     check_training,
@@ -37,11 +32,7 @@ from app.pipeline.reuse import FITTED
 from app.pipeline.stopwatch import Stopwatch
 from app.pipeline.tracking import Tracking
 from app.progress import say
-from app.rowstore import scalars
 from app.settings import METHOD, Settings
-from app.vision.backbones import EMBEDDED, Backbone, as_backbone, find_weights
-from app.vision.features import FeatureCache
-from app.vision.runtimes import Runtime, network_of, open_runtime
 
 _VERSIONS = ("torch", "openvino", "numpy", "timm", "pytorch-lightning", "pillow")
 
@@ -91,18 +82,13 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
     from app.vision.fitting import checkpoints_of, fit_heads
     from app.vision.networks import save_network
 
-    backbone = choose_backbone(settings)
     kinds = kinds_asked_for(settings)
+    backbone = choose_backbone(settings)
     with watch("export"):
-        encoders = _export(backbone, settings, kinds, pictures)
+        network = export_network(backbone, kinds, pictures, settings)
 
     with watch("features"):
-        first, *others = (
-            FeatureCache(
-                settings.cache_dir, encoders[network_of(kind)].name, runtime, backbone.preprocess
-            )
-            for kind, runtime in _open(kinds, backbone, settings.recipe, encoders)
-        )
+        first, *others = (network.cache_of(kind, settings.cache_dir) for kind in kinds)
         say(f"features: {backbone.name} by {first.kind}")
         pictures, features = extract(pictures, SPLITS, first)
         check_held_out(pictures, settings.alpha)  # Some may have broken off when decoded.
@@ -129,7 +115,7 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
             "std": backbone.std,
             "recipe": settings.recipe,
         },
-        "encoders": {form: folder.name for form, folder in encoders.items()},
+        "encoders": {form: folder.name for form, folder in network.folders.items()},
         "preprocess": asdict(backbone.preprocess),
         "splits": pictures.sizes(),
         "views": settings.views,
@@ -159,7 +145,7 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
         with watch("export"):
             heads.save(folder / "heads.safetensors")
             np.save(folder / FITTED, pictures.digests[pictures.rows("train", "valid")])
-            for encoder in encoders.values():
+            for encoder in network.folders.values():
                 shutil.copytree(encoder, folder, dirs_exist_ok=True)
             if kinds[0].startswith("torch-"):
                 save_network(backbone, folder / WEIGHTS)
@@ -178,62 +164,3 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
     say(f"bundle {place} after {watch.seconds()['total']:.0f} s, report {place / 'report.html'}")
     say("next: make serve")
     return place
-
-
-def choose_backbone(settings: Settings) -> Backbone:
-    """The backbone asked for, or the embedded one where its weights are not here.
-
-    Raises:
-        SuresetError: a backbone was asked for by name and its weights are not here, or the
-            catalogue of weights is at fault, or the weights are damaged.
-    """
-    if settings.weights is not None:
-        return as_backbone(settings.backbone, settings.weights)
-    weights = find_weights(settings.backbone, settings.cache_dir, settings.static_dir)
-    if weights is not None:
-        return as_backbone(settings.backbone, weights)
-    if settings.given("backbone"):
-        raise SuresetError(
-            f"the weights of {settings.backbone} are not in {settings.cache_dir}: "
-            f"fetch them with `python -m app prefetch --backbone {settings.backbone}`."
-        )
-    say(f"{settings.backbone}'s weights are not here: using the embedded {EMBEDDED}")
-    embedded = find_weights(EMBEDDED, settings.cache_dir, settings.static_dir)
-    assert embedded is not None, "the embedded backbone needs no cache"
-    return as_backbone(EMBEDDED, embedded)
-
-
-def _export(
-    backbone: Backbone, settings: Settings, kinds: Sequence[str], pictures: Pictures
-) -> dict[str, Path]:
-    """The graphs that the kinds run, by ``network_of``."""
-    from app.vision.exporting import QUANTISING_PICTURES, exported, quantised
-
-    encoders = {"full": exported(backbone, settings.recipe, settings.cache_dir)}
-    if "int8" in map(network_of, kinds):
-        training = pictures.take(pictures.rows("train"))
-        # By content, so that it does not matter in which order they lie.
-        some = training.take(np.argsort(scalars(training.digests))[:QUANTISING_PICTURES])
-        say(f"quantising {backbone.name} to 8 bits on {len(some.digests)} training pictures")
-        digests = [digest.tobytes() for digest in some.digests]
-        encoders["int8"] = quantised(encoders["full"], digests, lambda: _decoded(some, backbone))
-    return encoders
-
-
-def _decoded(pictures: Pictures, backbone: Backbone) -> NDArray[np.uint8]:
-    decoded = []
-    for i in range(len(pictures.manifest)):
-        # One that breaks off when decoded is skipped with the others when features are computed.
-        with suppress(PictureError):
-            decoded.append(read_rgb(pictures.manifest.path(i), backbone.preprocess))
-    return np.stack(decoded)
-
-
-def _open(
-    kinds: Sequence[str], backbone: Backbone, recipe: str, encoders: Mapping[str, Path]
-) -> Iterator[tuple[str, Runtime]]:
-    from app.vision.encoder import Encoder
-
-    for kind in kinds:
-        folder = encoders[network_of(kind)]
-        yield kind, open_runtime(kind, folder, lambda: Encoder(backbone, recipe))

@@ -1,8 +1,8 @@
 """The frozen network as one graph: from RGB bytes to a feature vector.
 
 Colour and texture live in early stages, shape in late ones. So the vector holds what each stage but
-the last came to (mean, deviation and maximum over the picture, and the mean of its middle, where the
-object mostly is), and the network's own pooled last layer.
+the last came to (mean, deviation and maximum over the picture, and the mean of its middle, where
+the object mostly is), and the network's own pooled last layer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from app.vision.backbones import Backbone
-from app.vision.networks import load_network
+from app.vision.networks import Normalise, load_network
 
 #: Which features a picture has, by recipe. The texts are part of the cache's key: say something
 #: else here when ``Encoder.forward`` computes something else.
@@ -24,9 +24,6 @@ RECIPES = {
 class Encoder(nn.Module):
     """uint8 (n, size, size, 3), RGB -> float32 (n, d)."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, backbone: Backbone, recipe: str = "stages") -> None:
         """Load the network; ``recipe`` is one of ``RECIPES``.
 
@@ -35,16 +32,14 @@ class Encoder(nn.Module):
         """
         super().__init__()
         self._recipe = recipe
+        self.normalise = Normalise(backbone)
         self.network = load_network(backbone)
-        self.register_buffer("mean", 255 * torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
-        self.register_buffer("std", 255 * torch.tensor(backbone.std).reshape(1, 3, 1, 1))
         self.eval().requires_grad_(False)
         size = backbone.preprocess.size
         self.dimensions: int = self(torch.zeros(1, size, size, 3, dtype=torch.uint8)).shape[1]
 
     def forward(self, pictures: Tensor) -> Tensor:
-        x = (pictures.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
-        stages, pooled = self.network(x)
+        stages, pooled = self.network(self.normalise(pictures))
         if self._recipe == "thesis":
             return pooled.float()
         early = [statistic for stage in stages[:-1] for statistic in _statistics(stage)]

@@ -42,6 +42,21 @@ class Network(nn.Module):
         raise NotImplementedError
 
 
+class Normalise(nn.Module):
+    """Pictures, uint8 (n, h, w, 3), RGB, to what the network was trained on, (n, 3, h, w)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(backbone.std).reshape(1, 3, 1, 1))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return (pictures.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
+
+
 class TimmNetwork(Network):
     """An architecture of timm's, which knows its own stages."""
 

@@ -16,7 +16,7 @@ from app.data.layouts import read_manifest
 from app.data.pictures import read_rgb
 from app.data.sample import write_sample
 from app.data.scan import scan
-from app.pipeline.train import choose_backbone
+from app.pipeline.network import choose_backbone
 from app.progress import console
 from app.settings import Settings
 from app.vision.features import FeatureCache

@@ -79,7 +79,7 @@ def test_weights_that_were_ported_see_pictures_as_they_were_trained_to(tmp_path:
 @pytest.mark.parametrize("model", ["resnet18", "vit_tiny_patch16_224"])
 def test_timms_last_layer_is_what_its_classifier_is_given(model: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    theirs = timm.create_model(model, pretrained=False).eval()
+    theirs: Any = timm.create_model(model, pretrained=False).eval()
     save_file(theirs.state_dict(), tmp_path / "drawn.safetensors")
     network = load_network(as_backbone(f"timm/{model}", tmp_path / "drawn.safetensors")).eval()
     pictures = torch.rand(1, 3, 224, 224)
