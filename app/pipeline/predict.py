@@ -78,6 +78,9 @@ class Classifier:
             for taxonomy in self.taxonomies
         }
         self._one_at_a_time = threading.Lock()
+        # The first picture would wait for the network to be compiled.
+        size = self._preprocess.size
+        self._encode([np.zeros((size, size, 3), np.uint8)])
 
     @classmethod
     def load(cls, models_dir: Path, model: str = LATEST) -> Classifier:

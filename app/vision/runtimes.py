@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,20 +67,27 @@ class OpenVINORuntime:
             raise CannotRun("this processor has no bf16")
         self.kind = f"openvino-{precision}"
         self.batch = batch
-        core = ov.Core()
+        self._hint = hint
+        self._graph = ov.Core().read_model(
+            encoder / ("encoder-int8.xml" if quantised else "encoder.xml")
+        )
+        self.dimensions = self._graph.output(0).partial_shape[1].get_length()
+
+    @cached_property
+    def _requests(self) -> list[Any]:
+        """Compiled when the first batch comes: with all features cached, none does."""
         streams = os.cpu_count() or 1
-        network = core.compile_model(
-            core.read_model(encoder / ("encoder-int8.xml" if quantised else "encoder.xml")),
+        network = ov.Core().compile_model(
+            self._graph,
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": hint,
+                "INFERENCE_PRECISION_HINT": self._hint,
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": streams,
             },
         )
-        self.dimensions = network.output(0).partial_shape[1].get_length()
         # One request more than streams, so that none of them waits for us.
-        self._requests = [network.create_infer_request() for _ in range(streams + 1)]
+        return [network.create_infer_request() for _ in range(streams + 1)]
 
     def encode(self, batches: Iterable[Pictures]) -> Iterator[Features]:
         idle = deque(self._requests)
