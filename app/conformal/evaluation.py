@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.conformal.method import Method
+from app.conformal.method import Answers, Method
 from app.conformal.metrics import Metrics, Rates, Weighted, by_class, by_size, measure, weighted
 from app.conformal.reliability import ReliabilityCurve, brier_score, reliability_curve
 from app.conformal.spaces import JOINT, marginalise, project
@@ -20,6 +20,7 @@ class Evaluation:
 
     Attributes:
         alpha: the error rate.
+        answers: what was said of the pictures.
         results: metrics of each task and, under ``JOINT``, of all at once.
         weighted: the tasks' own metrics together.
         by_class: coverage of each task's classes.
@@ -30,6 +31,7 @@ class Evaluation:
     """
 
     alpha: float
+    answers: Answers
     results: dict[str, Metrics]
     weighted: Weighted
     by_class: dict[str, Rates]
@@ -61,6 +63,7 @@ def evaluate(
     marginals = marginalise(probs[JOINT], classes) if JOINT in probs else probs
     return Evaluation(
         alpha=alpha,
+        answers=answers,
         results=results,
         weighted=weighted(results, classes),
         by_class={task: by_class(outcomes[task], count) for task, count in classes.items()},

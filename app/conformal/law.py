@@ -8,7 +8,9 @@ pool that is divided at random again and again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -69,3 +71,12 @@ class CoverageLaw:
         if k > self.n:
             return binom(self.m, 1)
         return betabinom(self.m, k, self.n + 1 - k)
+
+
+def of_groups(laws: Iterable[CoverageLaw]) -> Floats:
+    """Probability of each number covered, 0 to the sum of m, over independent groups of pictures.
+
+    So it is of a task whose classes have a threshold each, given how many pictures each class has.
+    """
+    each = (np.diff(law.cdf(np.arange(-1, law.m + 1))) for law in laws)
+    return reduce(np.convolve, each, np.ones(1))

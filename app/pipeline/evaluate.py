@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.bundle import Facts, find_bundle, open_bundle
+from app.checksums import sha256_of
 from app.conformal import evaluation
 from app.conformal.evaluation import Evaluation
 from app.conformal.method import BONFERRONI, Method
@@ -30,7 +31,7 @@ from app.pipeline.predict import ANSWERS, answers_of, method_folder, outliers_fi
 from app.pipeline.reuse import as_trained, encode_for_bundle
 from app.pipeline.stopwatch import Stopwatch
 from app.progress import console
-from app.report.page import mean_size, title, write_report
+from app.report.page import Examined, mean_size, title, write_report
 from app.settings import Settings
 from app.vision.heads import Heads
 
@@ -84,8 +85,22 @@ def evaluate_into(
         (folder / ANSWERS).write_text(json.dumps(answers), encoding="utf-8")
         skipped = "".join(f"{image}\t{why}\n" for image, why in pictures.skipped.items())
         (folder / "skipped.tsv").write_bytes(skipped.encode("utf-8", "backslashreplace"))
+        unlike = Outliers.load(outliers_file(folder, first)).p_values(
+            heads.standardise(features[first][rows])
+        )
+        test = pictures.take(rows).manifest
+        examined = Examined(test, probs[first], unlike, pictures.skipped)
+        hashes = {"heads": sha256_of(folder / "heads.safetensors")}
+        if "data_sha256" in facts:
+            hashes["training pictures and labels"] = facts["data_sha256"]
         write_report(
-            folder / "report.html", facts, measured[first], method[first], probs[first], labels
+            folder / "report.html",
+            facts,
+            settings,
+            measured[first],
+            method[first],
+            examined,
+            hashes,
         )
     metrics = as_json(measured[first], facts["tasks"], facts["method"], watch.seconds())
     text = json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False)

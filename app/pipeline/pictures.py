@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +58,15 @@ class Pictures:
     def sizes(self) -> dict[str, int]:
         """The number of pictures of each split."""
         return {split: len(self.rows(split)) for split in SPLITS}
+
+    @property
+    def sha256(self) -> str:
+        """Of all contents and labels, in whatever order and under whatever names they lie."""
+        labels = np.stack(list(self.manifest.labels.values()), axis=1).astype("<i8")
+        rows = np.concatenate([self.digests, labels.view(np.uint8)], axis=1)
+        ordered = rows[np.lexsort(rows.T[::-1])]
+        classes = json.dumps(self.manifest.classes).encode()
+        return hashlib.sha256(classes + ordered.tobytes()).hexdigest()
 
     def take(self, rows: Rows) -> Pictures:
         """Some of the pictures."""

@@ -7,6 +7,7 @@ the server or its own process, is said in one line and leaves the training as it
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 #: Seconds the server may take to open a run, and again to take the last of it: fewer than a run has
 #: that is told to stop before it is ended for good, whatever W&B still waits for (app.stopping).
 _PATIENCE = 5.0
+
+#: A line to the server that brings fewer bytes a second than this is not waited for.
+_SLOWEST = 100_000
 
 #: A key as W&B makes them, maybe behind a self-hosted server's prefix, or a JSON web token.
 _KEY = re.compile(r"\w{40,}|[^\s-]*-[\w-]{40,}|[\w-]{10,}(\.[\w-]{10,}){2}", re.ASCII)
@@ -126,6 +130,17 @@ class Tracking:
         if self._run is not None:
             self._looking_on(self._run.summary.update, dict(values))
 
+    def keep(self, bundle: Path) -> None:
+        """Add a whole bundle's report and plots and, where there is a server, the bundle itself.
+
+        Without one the bundle is not added: W&B would read all of it for a second copy or a link
+        that breaks when it is moved.
+        """
+        if self._run is not None:
+            self._looking_on(self._show, bundle / "report.html")
+        if self._run is not None and not self._run.offline:
+            self._looking_on(self._send, bundle)
+
     def __enter__(self) -> Tracking:
         return self
 
@@ -171,6 +186,44 @@ class Tracking:
             say(f"W&B: kept here ({why}), {self._upload()} uploads it")
         for head in ("taskwise", "joint"):
             self._run.define_metric(f"{head}/*", step_metric=f"{head}/epoch")
+
+    def _show(self, report: Path) -> None:
+        import wandb
+
+        from app.report.page import plots_of
+
+        assert self._run is not None
+        plots = {
+            # W&B makes names of files of it, and a task may be called anything.
+            "plots/" + re.sub(r"\W+", " ", shows).strip(): wandb.Html(
+                svg, inject=False, data_is_not_path=True
+            )
+            for shows, svg in plots_of(report).items()
+        }
+        self._run.log({"report": wandb.Html(str(report), inject=False), **plots})
+
+    def _send(self, bundle: Path) -> None:
+        """Upload a bundle, and wait for it."""
+        import wandb
+
+        assert self._run is not None
+        size = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
+        name = re.sub(r"[^\w.-]+", "-", bundle.name, flags=re.ASCII)[:120]
+        facts = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+        artifact = wandb.Artifact(name, type="model", metadata=facts)
+        say(f"W&B: sending the bundle ({size / 1e6:.0f} MB), Ctrl-C leaves it out")
+        with tempfile.TemporaryDirectory() as elsewhere:
+            # The server is told where files lie, which is nobody's business.
+            place = Path(elsewhere, "bundle")
+            place.symlink_to(bundle.resolve())
+            # Nobody writes into a bundle: it is sent from where it lies, without a copy.
+            artifact.add_dir(str(place), skip_cache=True, policy="immutable")
+            try:
+                self._run.log_artifact(artifact)
+                artifact.wait(timeout=round(_PATIENCE + size / _SLOWEST))
+            except (wandb.Error, ValueError) as error:
+                why = self._without_key(" ".join(str(error).split()))
+                say(f"W&B: the bundle did not arrive ({why}); it is in {bundle}")
 
     def _close(self, status: int) -> None:
         """End the run, and the process of W&B's that it was handed to."""

@@ -120,6 +120,7 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
         "splits": pictures.sizes(),
         "views": settings.views,
         "seed": settings.seed,
+        "data_sha256": pictures.sha256,
         "versions": {
             "sureset": __version__,
             "python": platform.python_version(),
@@ -162,5 +163,6 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
     print_table(results, settings.alpha)
     place = settings.models_dir / name
     say(f"bundle {place} after {watch.seconds()['total']:.0f} s, report {place / 'report.html'}")
+    tracking.keep(place)
     say("next: make serve")
     return place

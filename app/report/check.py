@@ -6,21 +6,18 @@ escapes them, and the terminal gets no control character of theirs.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from app.data.manifest import SPLITS
-from app.data.pictures import PictureError, Preprocess, read_rgb
 from app.progress import printable
 from app.report.page import PAGES
+from app.report.thumbnails import thumbnail
 
 #: So many rows of a table, and pictures of a group, are shown as text.
 _ROWS = 8
@@ -28,7 +25,8 @@ _NAMED = 2
 #: The page shows so many groups of a kind, pictures of a group, of an oddity, and rows of a table.
 _SHOWN = {"groups": 12, "pictures": 4, "look_at": 8, "rows": 100}
 
-_THUMBNAIL = Preprocess(resize=128, size=128, interpolation="bilinear")
+#: Pixels of a side.
+_THUMBNAIL = 128
 
 #: What is wrong, in words.
 WRONG = {
@@ -177,8 +175,8 @@ def write_check(path: Path, findings: Finding, root: Path) -> None:
     """Write the page; the pictures of ``findings`` lie in the folder ``root``."""
 
     @cache
-    def thumbnail(image: str) -> str | None:
-        return _thumbnail(root / image)
+    def small(image: str) -> str | None:
+        return thumbnail(root / image, _THUMBNAIL)
 
     page = PAGES.get_template("check.html").render(
         **findings,
@@ -186,19 +184,8 @@ def write_check(path: Path, findings: Finding, root: Path) -> None:
         short=list(short_of(findings["conformal"])),
         all_splits=SPLITS,
         most=_SHOWN,
-        thumbnail=thumbnail,
+        thumbnail=small,
         wrong_count=sum(map(bool, findings["wrong"].values())),
     )
     # A file's name may hold bytes that are no UTF-8.
     path.write_bytes(page.encode("utf-8", "backslashreplace"))
-
-
-def _thumbnail(file: Path) -> str | None:
-    """A small JPEG as a data URI, None if the picture cannot be read (any more)."""
-    try:
-        square = read_rgb(file, _THUMBNAIL)
-    except PictureError:
-        return None
-    small = BytesIO()
-    Image.fromarray(square).save(small, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode()

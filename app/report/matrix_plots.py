@@ -63,7 +63,9 @@ def size_and_gap(points: pd.DataFrame) -> list[str]:
                 ylabel="class coverage gap",
                 title=f"{head} head, {space} space",
             )
-            plots.append(_svg(figure))
+            plots.append(
+                _svg(figure, f"set size against class coverage gap, {head} head, {space} space")
+            )
     return plots
 
 
@@ -87,7 +89,7 @@ def size_and_gap_legend() -> str:
             figure.legend(
                 handles=handles, loc="center", bbox_to_anchor=(0.5, height), ncols=9, frameon=False
             )
-        return _svg(figure)
+        return _svg(figure, "what the colours and markers mean")
 
 
 def _name_smallest(axes: Axes, holding: pd.DataFrame) -> None:
@@ -145,7 +147,7 @@ def forest(family: pd.DataFrame, shown: int, unit: str) -> str:
             xlabel=f"difference in {unit}",
         )
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        return _svg(figure)
+        return _svg(figure, "differences from the bundle's own method")
 
 
 def _named(method: Any) -> str:
@@ -192,4 +194,4 @@ def size_by_alpha(title: str, unit: str, alphas: Sequence[float], curves: Sequen
                 axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         figure.legend(frameon=False, loc="outside lower left", fontsize=8)
-        return _svg(figure)
+        return _svg(figure, f"{title}: set size against coverage promised")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from html import unescape
+from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -11,61 +16,136 @@ from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
 
 from app.conformal.evaluation import Evaluation
+from app.conformal.law import CoverageLaw, of_groups
 from app.conformal.method import BONFERRONI, Method
 from app.conformal.metrics import STRATA
-from app.conformal.spaces import JOINT
-from app.report.plots import class_coverage, coverage_by_alpha, reliability_diagram, set_sizes
+from app.conformal.spaces import JOINT, joint_labels, marginalise
+from app.data.manifest import Manifest
+from app.report.confusion import confusion
+from app.report.gallery import missed, show, uncertain
+from app.report.plots import (
+    CLASSES,
+    class_coverage,
+    coverage_by_alpha,
+    coverages_and_laws,
+    outlier_p_values,
+    reliability_diagram,
+    set_sizes,
+)
+from app.settings import METHOD, Settings, flag_name
 
 _ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+#: With more tasks than this, the first have plots and tables of their own.
+_TASKS = 6
+#: So many skipped pictures are named.
+_SKIPPED = 5
+
+#: What decides a training run, beside the folder.
+_DECISIVE = ("layout", "backbone", "weights", "recipe", "views", "alpha", *METHOD, "seed")
 
 PAGES = Environment(loader=PackageLoader("app.report", "."), autoescape=True, trim_blocks=True)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The test pictures of a bundle, and what it says of them.
+
+    Attributes:
+        pictures: m pictures and their labels.
+        probs: their probabilities in the method's label space, by task (m, C).
+        outlier_p: their outlier p-values, (m,).
+        skipped: why each picture was left out of all splits, by path.
+    """
+
+    pictures: Manifest
+    probs: Mapping[str, NDArray[np.float64]]
+    outlier_p: NDArray[np.float64]
+    skipped: Mapping[str, str]
 
 
 def write_report(
     path: Path,
     facts: Mapping[str, Any],
+    settings: Settings,
     measured: Evaluation,
     method: Method,
-    probs: Mapping[str, NDArray[np.float64]],
-    labels: Mapping[str, NDArray[np.int64]],
+    examined: Examined,
+    hashes: Mapping[str, str],
 ) -> None:
     """Write the page for one bundle.
 
     Args:
         facts: the bundle's, as far as they are known before it is sealed.
+        settings: those that made it.
         measured: what came of the test pictures at the bundle's alpha.
         method: the calibrated method that was measured.
-        probs: the test pictures' probabilities in its label space, by task (n, C).
-        labels: the test pictures' labels {task: (n,)}, -1 where unknown.
+        examined: what it was measured on.
+        hashes: sha256 of what it was made of, by what that is.
     """
     names: dict[str, list[str]] = facts["tasks"]
+    few = list(names)[:_TASKS]
+    labels = examined.pictures.labels
     promised = 1 - measured.alpha
-    coverage: dict[str, list[float]] = {title(task): [] for task in measured.results}
-    for a in _ALPHAS:
-        for task, metrics in method.answer(probs, a).measure(labels, a).items():
-            coverage[title(task)].append(metrics.coverage)
-    n_test = min(m.n_test for m in measured.results.values())
-    sets = method.answer(probs, measured.alpha).sets
+    answers = measured.answers
+    joint = examined.probs.get(JOINT)
+    probs = examined.probs if joint is None else marginalise(joint, method.classes)
+    pictures = examined.pictures, answers, method.p_values(examined.probs), examined.outlier_p
+    short = {task: found.below(promised) for task, found in measured.by_class.items()}
+    laws = _laws(measured, method, labels)
     page = PAGES.get_template("report.html").render(
         facts=facts,
+        data=settings.data_dir,
+        layout=examined.pictures.layout,
+        skipped=dict(islice(examined.skipped.items(), _SKIPPED)),
+        skipped_count=len(examined.skipped),
+        tasks={task: (len(names[task]), names[task][:12]) for task in names},
+        few=few,
+        most_classes=CLASSES,
         results={title(task): metrics for task, metrics in measured.results.items()},
         weighted=measured.weighted,
         mean_size=mean_size,
         unlimited=_named(names, measured.unlimited),
-        short=_named(names, {t: c.below(promised) for t, c in measured.by_class.items()}),
+        short=_named(names, short),
         strata=_strata(measured),
-        plots=[
-            coverage_by_alpha(_ALPHAS, coverage, facts["splits"]["calib"], n_test),
-            set_sizes({task: s.sum(axis=1) for task, s in sets.items()}),
-        ],
+        promise=coverage_by_alpha(
+            _ALPHAS,
+            _coverages(method, examined, _ALPHAS),
+            facts["splits"]["calib"],
+            min(m.n_test for m in measured.results.values()),
+        ),
+        sizes=set_sizes({task: answers.sets[task].sum(axis=1) for task in few}),
+        lawful=coverages_and_laws(laws, promised) if laws else None,
+        luck={task: _luck(law, covered) for task, (law, covered) in laws.items()},
         class_plots=[
-            class_coverage(task, classes, measured.by_class[task], promised)
-            for task, classes in names.items()
+            class_coverage(task, names[task], measured.by_class[task], promised) for task in few
         ],
+        confusions={
+            task: (
+                confusion(names[task], labels[task], _one_hot(answers.top[task], names[task])),
+                confusion(names[task], labels[task], answers.sets[task]),
+            )
+            for task in few
+        },
         brier=measured.brier,
-        diagrams=[reliability_diagram(task, curve) for task, curve in measured.curves.items()],
+        diagrams=[reliability_diagram(task, measured.curves[task]) for task in few],
+        uncertain=show(uncertain(answers, probs), *pictures),
+        missed=show(missed(answers, probs, labels), *pictures),
+        outliers=show(np.argsort(examined.outlier_p, kind="stable"), *pictures),
+        outlier_plot=outlier_p_values(examined.outlier_p),
+        outlier_rate=float(np.mean(examined.outlier_p <= measured.alpha)),
+        runtimes=_runtimes(facts.get("measured", {})),
+        command=_command(facts, settings),
+        hashes=hashes,
     )
-    path.write_text(page, encoding="utf-8")
+    # A file's name may hold bytes that are no UTF-8.
+    path.write_bytes(page.encode("utf-8", "backslashreplace"))
+
+
+def plots_of(report: Path) -> dict[str, str]:
+    """The plots of a report that was written, SVG by what they show."""
+    page = report.read_text(encoding="utf-8")
+    found = re.findall(r'(<svg role="img" aria-label="([^"]*)".*?</svg>)', page, re.DOTALL)
+    return {unescape(label): svg for svg, label in found}
 
 
 def mean_size(size: float) -> str:
@@ -76,6 +156,105 @@ def mean_size(size: float) -> str:
 def title(name: str) -> str:
     """What a name of ``Answers.outcomes`` is called on a page: a task is called as it is."""
     return {JOINT: "all at once", BONFERRONI: "all at once, by Bonferroni"}.get(name, name)
+
+
+def _coverages(
+    method: Method, examined: Examined, alphas: tuple[float, ...]
+) -> dict[str, list[float]]:
+    """Coverage at each alpha, by title; of many tasks the first."""
+    coverage: dict[str, list[float]] = {}
+    kept = [*list(method.classes)[:_TASKS], JOINT, BONFERRONI]
+    for alpha in alphas:
+        outcomes = method.answer(examined.probs, alpha).outcomes(examined.pictures.labels)
+        for task in kept:
+            if task in outcomes:
+                coverage.setdefault(title(task), []).append(float(outcomes[task].covered.mean()))
+    return coverage
+
+
+def _laws(
+    measured: Evaluation, method: Method, labels: Mapping[str, NDArray[np.int64]]
+) -> dict[str, tuple[NDArray[np.float64], int]]:
+    """The law of the number covered and that number, of what has scores of its own, by title.
+
+    The law is known where one score of each picture calibrates: a task's in the taskwise space or
+    the combinations' in the joint space, by one threshold a task or one a class.
+    """
+    calibration = method.calibration
+    if calibration.taxonomy not in ("task", "class"):
+        return {}
+    outcomes = measured.answers.outcomes(labels)
+    laws = {}
+    for name, groups in islice(calibration.groups.items(), _TASKS):
+        if name == JOINT:
+            known = np.all([codes >= 0 for codes in labels.values()], axis=0)
+            complete = {task: labels[task][known] for task in method.classes}
+            truth = joint_labels(complete, method.classes)
+        else:
+            truth = outcomes[name].truth
+        of_truth, m = np.unique(groups[truth], return_counts=True)
+        law = of_groups(
+            CoverageLaw(len(calibration.scores[group]), int(count), measured.alpha)
+            for group, count in zip(of_truth.tolist(), m, strict=True)
+        )
+        laws[title(name)] = law, int(outcomes[name].covered.sum())
+    return laws
+
+
+def _luck(law: NDArray[np.float64], covered: int) -> dict[str, Any]:
+    """How much of the law lies as far out as what was measured, on its side of the middle."""
+    low, high = float(law[: covered + 1].sum()), float(law[covered:].sum())
+    return {"side": "low" if low < high else "high", "share": min(low, high, 1.0)}
+
+
+def _one_hot(top: NDArray[np.int64], names: list[str]) -> NDArray[np.bool_]:
+    return top[:, None] == np.arange(len(names))
+
+
+def _runtimes(measured: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What each runtime came to, and what it is off the most exact one; None for a single one."""
+    if len(measured) < 2:
+        return None
+    # The mean over what is measured (the tasks), of each runtime.
+    mean = {
+        kind: {
+            key: float(np.mean([of[key] for task, of in results.items() if task in tasks]))
+            for key in ("accuracy", "coverage", "avg_set_size")
+        }
+        for kind, results in measured.items()
+        for tasks in [[t for t in results if t not in (JOINT, BONFERRONI)]]
+    }
+    cheap = next((kind for kind in measured if kind.endswith("-int8")), None)
+    exact = next((kind for kind in measured if not kind.endswith("-int8")), None)
+    cost = None
+    if cheap and exact:
+        cost = {key: mean[cheap][key] - mean[exact][key] for key in mean[cheap]}
+    rows = {
+        kind: {title(task): of for task, of in results.items()}
+        for kind, results in measured.items()
+    }
+    return {"rows": rows, "cheap": cheap, "exact": exact, "cost": cost}
+
+
+def _command(facts: Mapping[str, Any], settings: Settings) -> str:
+    """The command that makes the same again."""
+    runtime, precision = facts["calibrations"][0].split("-")
+    asked = {
+        **settings.model_dump(include=set(_DECISIVE)),
+        **facts.get("chosen", {}).get("asked", {}),
+    }
+    if "calibrated_from" in facts:
+        asked = {name: asked[name] for name in ("layout", "alpha", *METHOD)}
+        words = ["calibrate", "--model", facts["calibrated_from"]]
+    else:
+        asked["backbone"] = facts["backbone"]["name"]
+        words = ["train"]
+    words += ["--data", str(settings.data_dir)]
+    order = [name for name in _DECISIVE if asked.get(name) is not None]
+    for name in order:
+        words += [flag_name(name), str(asked[name])]
+    words += ["--runtime", runtime, "--precision", precision]
+    return "python -m app " + " ".join(map(quote, words))
 
 
 def _named(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import matplotlib
@@ -15,12 +16,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from app.conformal.law import CoverageLaw
 from app.conformal.metrics import Rates
 from app.conformal.reliability import ReliabilityCurve
 
 _COLOURS = ("#2456a6", "#c2571a", "#2f7d4f", "#8a3b8f", "#7a6a12", "#b03052")
+#: A plot by class shows so many.
+CLASSES = 40
+
 _STYLE: Any = {
     "font.size": 9,
     "text.parse_math": False,  # A class may be called $5.
@@ -49,8 +54,8 @@ def coverage_by_alpha(
         for colour, (name, values) in zip(_COLOURS * 9, coverage.items(), strict=False):
             axes.plot(promised, values, color=colour, marker="o", markersize=3, label=name)
         axes.set(xlabel="coverage promised", ylabel="coverage measured", title="Promise and proof")
-        axes.legend(frameon=False, loc="lower right")
-        return _svg(figure)
+        axes.legend(frameon=False, loc="lower right", fontsize=7)
+        return _svg(figure, "measured against promised coverage")
 
 
 def set_sizes(sizes: Mapping[str, NDArray[np.int64]]) -> str:
@@ -67,32 +72,79 @@ def set_sizes(sizes: Mapping[str, NDArray[np.int64]]) -> str:
         axes.set(xlabel="classes in the set", ylabel="share of pictures", title="Set sizes")
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
         axes.legend(frameon=False)
-        return _svg(figure)
+        return _svg(figure, "how often each set size occurs")
 
 
 def class_coverage(task: str, names: Sequence[str], coverage: Rates, promised: float) -> str:
-    """Coverage of each class with its exact 95 % interval, against the promise."""
+    """Coverage of each class with its exact 95 % interval, against the promise.
+
+    Of more than ``CLASSES`` those whose intervals end lowest, the worst first.
+    """
+    low, high = coverage.interval
+    below = coverage.below(promised)
+    rows = np.arange(len(names))
+    if len(names) > CLASSES:
+        rows = np.lexsort((coverage.rate, high))[:CLASSES]
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.6, 0.9 + 0.24 * len(names)), layout="constrained")
+        figure = Figure(figsize=(4.6, 0.9 + 0.24 * len(rows)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(promised, color="#8b95a5", linewidth=0.8)
-        rows = np.arange(len(names))
-        below = coverage.below(promised)
         for colour, group in ((_COLOURS[0], ~below), (_COLOURS[1], below)):
-            shown = group & (coverage.n > 0)
-            low, high = (end[shown] for end in coverage.interval)
-            axes.hlines(rows[shown], low, high, color=colour, linewidth=1.4)
-            axes.plot(coverage.rate[shown], rows[shown], "o", color=colour, markersize=4)
-        labels = [f"{name} ({n})" for name, n in zip(names, coverage.n, strict=True)]
+            places = np.flatnonzero((group & (coverage.n > 0))[rows])
+            of = rows[places]
+            axes.hlines(places, low[of], high[of], color=colour, linewidth=1.4)
+            axes.plot(coverage.rate[of], places, "o", color=colour, markersize=4)
         axes.set(
-            yticks=rows,
-            yticklabels=labels,
+            yticks=np.arange(len(rows)),
+            yticklabels=[f"{_short(names[c])} ({coverage.n[c]})" for c in rows.tolist()],
             xlim=(0, 1.02),
-            ylim=(len(names) - 0.4, -0.6),
+            ylim=(len(rows) - 0.4, -0.6),
             xlabel="coverage",
-            title=f"{task}: coverage by class (test pictures)",
+            title=f"{_short(task)}: coverage by class",
         )
-        return _svg(figure)
+        return _svg(figure, f"{task}: coverage of each class with its interval")
+
+
+def coverages_and_laws(laws: Mapping[str, tuple[NDArray[np.float64], int]], promised: float) -> str:
+    """The law of each number of covered pictures, (m + 1,), and where the measured number lies."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 0.8 + 1.0 * len(laws)), layout="constrained")
+        rows = figure.subplots(len(laws), sharex=True, squeeze=False)[:, 0]
+        lowest = 1.0
+        for axes, (name, (law, covered)) in zip(rows, laws.items(), strict=True):
+            m = len(law) - 1
+            up_to = np.cumsum(law)
+            first = min(int(np.searchsorted(up_to, 1e-3)), covered)
+            lowest = min(lowest, (first - 1) / m)
+            axes.stairs(law, (np.arange(m + 2) - 0.5) / m, color="#b9c8e3", fill=True)
+            axes.axvline(promised, color="#8b95a5", linewidth=0.8)
+            axes.axvline(covered / m, color=_COLOURS[1], linewidth=1.6)
+            axes.set(yticks=[], ylim=(0, None))
+            axes.set_title(f"{_short(name)}: {covered / m:.3f} of {m}", fontsize=9)
+            axes.spines["left"].set_visible(False)
+        rows[-1].set(xlabel="coverage (line: measured here)", xlim=(max(0, lowest), 1.005))
+        return _svg(figure, "measured coverage of each task within the law of its coverage")
+
+
+def outlier_p_values(p_values: NDArray[np.float64]) -> str:
+    """How the outlier p-values (m,) are distributed, with where 95 % of the bars should end."""
+    bins, m = 10, len(p_values)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 2.8), layout="constrained")
+        axes = figure.subplots()
+        low, high = binom.ppf((0.025, 0.975), m, 1 / bins)
+        axes.axhspan(low, high, color="#d9dee7", label="95 % of bars, if uniform")
+        count, edges = np.histogram(p_values, bins, (0, 1))
+        axes.stairs(count, edges, color=_COLOURS[0], linewidth=1.6, label="measured")
+        axes.set(
+            xlim=(0, 1),
+            ylim=(0, 1.25 * max(count.max(), high)),
+            xlabel="outlier p-value",
+            ylabel="pictures",
+            title="Like the calibration pictures?",
+        )
+        axes.legend(frameon=False, loc="upper right", ncols=2)
+        return _svg(figure, "distribution of the outlier p-values of the test pictures")
 
 
 def reliability_diagram(task: str, curve: ReliabilityCurve) -> str:
@@ -113,7 +165,7 @@ def reliability_diagram(task: str, curve: ReliabilityCurve) -> str:
         )
         counts.stairs(curve.correct.n, curve.edges, color="#b9c3d3", fill=True)
         counts.set(xlim=(0, 1.02), xlabel="probability of the top class", ylabel="pictures")
-        return _svg(figure)
+        return _svg(figure, f"{task}: how often the top class is right, by its probability")
 
 
 def coverage_distribution(
@@ -147,7 +199,7 @@ def coverage_distribution(
         axes.axvline(promised, color=_COLOURS[1], linewidth=1, label="promised")
         axes.set(xlabel="coverage", ylabel="share of the divisions", title=name)
         axes.legend(frameon=False, loc="upper left")
-        return _svg(figure)
+        return _svg(figure, f"{name}: coverage of many random divisions")
 
 
 def _edges(
@@ -161,8 +213,15 @@ def _edges(
     return (np.arange(low - step, min(high + step, m) + step, step) + 0.5) / m
 
 
-def _svg(figure: Figure) -> str:
+def _short(name: str) -> str:
+    """A name that leaves room for its plot."""
+    return name if len(name) <= 24 else name[:23] + "…"
+
+
+def _svg(figure: Figure, shows: str) -> str:
+    """The figure as an element of a page; ``shows`` is for those who cannot see it."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    label = f'<svg role="img" aria-label="{escape(shows)}"'
+    return text[text.index("<svg") :].replace("<svg", label, 1)

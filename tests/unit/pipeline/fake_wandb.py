@@ -70,7 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: FakeWandb
 
     def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode(
+            errors="replace"
+        )
         authorization = self.headers.get("Authorization")
         request = Request(
             self.command, self.path, self.headers.get("Host", ""), authorization, body
@@ -80,18 +82,51 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(401, {"errors": [{"message": self.server.refusal}]})
         elif self.path == "/graphql":
             asked = json.loads(body)
-            self._send(200, {"data": self._data(asked["variables"])})
+            self._send(200, {"data": self._data(asked.get("variables") or {})})
         else:
             if self.server.stalls:
                 self.server.closing.wait()
             self._send(200, {})
 
     def _data(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """All that any of the queries of a run asks for."""
-        project = {"id": "1", "name": asked.get("project"), "entity": {"id": "1", "name": "me"}}
+        """All that any of the queries of a run, and of an artifact of its, asks for."""
+        entity = {"id": "1", "name": "me"}
+        name = asked.get("project") or "sureset"
+        project = {"id": "1", "internalId": "1", "name": name, "entity": entity}
         bucket = {"id": "1", "name": asked.get("name"), "project": project, "historyLineCount": 0}
         files = [{"name": f, "uploadUrl": f"{self.server.url}/{f}"} for f in asked.get("files", [])]
+        sequence = {"id": "1", "name": "bundle", "project": project, "latestArtifact": None}
+        artifact = {
+            **{"__typename": "Artifact", "id": "1", "state": "COMMITTED", "digest": "0"},
+            **{"artifactSequence": {**sequence, "__typename": "ArtifactSequence"}},
+            **{"artifactType": {"name": "model"}, "versionIndex": 0, "historyStep": None},
+            **{"description": None, "metadata": "{}", "commitHash": None, "aliases": []},
+            **{"ttlDurationSeconds": -2, "ttlIsInherited": True, "tags": []},
+            **{"size": 0, "fileCount": 0, "createdAt": "2026-01-01", "updatedAt": None},
+        }
+        given = asked.get("input", {})
+        made = {**artifact, "state": "PENDING"}
+        parts = [
+            {
+                **{"id": "1", "name": f["name"], "displayName": f["name"], "uploadHeaders": []},
+                **{
+                    "storagePath": f["name"],
+                    "uploadUrl": f"{self.server.url}/artifact/{f['name']}",
+                },
+                **{"uploadMultipartUrls": None, "artifact": {"id": "1"}},
+            }
+            for f in given.get("artifactFiles", [])
+        ]
+        manifest = {"id": "1", "uploadUrl": f"{self.server.url}/manifest", "uploadHeaders": []}
         return {
+            "viewer": {"id": "1", "entity": "me", "username": "me", "flags": "{}", "teams": None},
+            "project": {"artifactType": {"id": "1", "name": "model"}, "artifact": None},
+            "artifact": artifact,
+            "createArtifact": {"artifact": made},
+            "createArtifactManifest": {"artifactManifest": {"id": "1", "file": manifest}},
+            "updateArtifactManifest": {"artifactManifest": {"id": "1", "file": manifest}},
+            "createArtifactFiles": {"files": {"edges": [{"node": part} for part in parts]}},
+            "commitArtifact": {"artifact": {"id": "1", "digest": "0"}},
             "upsertBucket": {"bucket": bucket, "inserted": True},
             "createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files},
         }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +14,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -27,6 +30,7 @@ AUTHORIZATION = base64.b64encode(f"api:{KEY}".encode()).decode()
 #: What train does, without the training.
 TRACKED = """
 import os, signal, sys, time
+from pathlib import Path
 from app.pipeline.tracking import Tracking
 from app.settings import load_settings
 from app.stopping import end_when_told_to
@@ -41,6 +45,8 @@ with Tracking(load_settings()) as tracking:
     tracking.log({"taskwise/epoch": 0, "taskwise/valid_loss": 2.5})
     tracking.summarise({"bundle": "a-name"})
     print("done", flush=True)
+    if "keep" in sys.argv:
+        tracking.keep(Path("bundle"))
     if "wait" in sys.argv:
         print("waiting", flush=True)
         time.sleep(60)
@@ -161,7 +167,10 @@ def test_without_a_key_the_run_stays_here(tmp_path: Path, unset: dict[str, str])
 def test_a_training_run_without_a_key_says_where_it_is(workplace: Path) -> None:
     said = (workplace / "train.txt").read_text()
     [line] = [line for line in said.splitlines() if "W&B" in line]
-    assert (workplace / line.split("`wandb sync ")[1].split("`")[0]).is_dir()
+    run = workplace / line.split("`wandb sync ")[1].split("`")[0]
+    assert len(list(run.glob("files/media/html/report_*.html"))) == 1
+    assert len(list(run.glob("files/media/html/plots/*.html"))) == 8
+    assert not list(run.rglob("*.xml"))
 
 
 def test_a_refused_key_leaves_the_run_here(tmp_path: Path, key_file: Path) -> None:
@@ -251,6 +260,31 @@ def test_a_run_that_is_stopped_ends_its_run_on_the_server_soon(
         assert not Path(f"/proc/{core}").exists()
 
 
+def test_a_stop_ends_the_sending_of_a_bundle(tmp_path: Path, key_file: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "bundle.json").write_text("{}")
+    (tmp_path / "bundle" / "report.html").write_text("<p>")
+    with FakeWandb(stalls=True) as server, ExitStack() as afterwards:
+        variables = {"WANDB_KEY_FILE": str(key_file), "WANDB_BASE_URL": server.url}
+        process = subprocess.Popen(
+            [sys.executable, "-c", TRACKED, "keep"],
+            cwd=tmp_path,
+            env=environment(tmp_path, server, **variables),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        afterwards.callback(process.kill)
+        assert process.stderr is not None
+        while "sending the bundle" not in process.stderr.readline():
+            pass
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+        assert time.monotonic() - started < 10
+        assert process.returncode == 143
+        assert "uploads the rest" in said
+
+
 def cores(parent: int) -> list[int]:
     """The processes of W&B's that a process started."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
@@ -280,7 +314,10 @@ def test_losses_and_metrics_arrive_and_the_key_is_left_nowhere(
         )
         assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if "W&B" in line or "wandb" in line]
-    assert said == [f"W&B: {server.url}/me/sureset/runs/{server.sent('UpsertBucket')[0]['name']}"]
+    opened, sending = said
+    number = server.sent("UpsertBucket")[0]["name"]
+    assert opened == f"W&B: {server.url}/me/sureset/runs/{number}"
+    assert re.fullmatch(r"W&B: sending the bundle \(\d+ MB\), Ctrl-C leaves it out", sending)
 
     assert {request.host for request in server.requests} == {server.host}
     assert f"Basic {AUTHORIZATION}" in {request.authorization for request in server.requests}
@@ -305,9 +342,23 @@ def test_losses_and_metrics_arrive_and_the_key_is_left_nowhere(
     ):
         assert decisive in config
 
+    bundle = tmp_path / "models" / "tracked"
+    arrived = {unquote(request.path) for request in server.requests if request.method == "PUT"}
+    files = [file.relative_to(bundle) for file in bundle.rglob("*") if file.is_file()]
+    assert arrived >= {f"/artifact/{file.as_posix()}" for file in files}
+    assert any(path.startswith("/media/html/report_") for path in arrived)
+    assert any(path.startswith("/media/html/plots/colour coverage") for path in arrived)
+    [artifact] = [given["input"] for given in server.sent("CreateArtifact")]
+    assert json.loads((bundle / "bundle.json").read_text()) == json.loads(artifact["metadata"])
+    kept = sum(file.stat().st_size for file in (tmp_path / "wandb").rglob("*") if file.is_file())
+    assert kept < 4_000_000  # No copy of the bundle.
+
     everything = "".join(request.body for request in server.requests)
-    for private in (str(workplace), str(tmp_path), socket.gethostname(), KEY):
+    for private in (str(workplace), str(tmp_path), KEY):
         assert private not in everything
+    # The bundle itself is noise in which two letters may stand for anything.
+    said = [r.body for r in server.requests if not r.path.startswith("/artifact/")]
+    assert socket.gethostname() not in "".join(said)
     for secret in (KEY, AUTHORIZATION):
         assert secret not in done.stdout + done.stderr
         assert holding(secret, tmp_path, workplace / "cache") in ([], [key_file])

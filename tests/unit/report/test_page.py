@@ -1,17 +1,22 @@
-"""The report says which classes fall short and which have no threshold, and draws what is there."""
+"""The report says which classes fall short and which have no threshold, and shows what is there."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.conformal.evaluation import evaluate
 from app.conformal.method import Method
 from app.conformal.spaces import JOINT, multiply
-from app.report.page import mean_size, write_report
+from app.data.manifest import Manifest
+from app.report.page import Examined, mean_size, plots_of, write_report
+from app.settings import load_settings
 from tests.unit.conformal.draws import problem
 
 NAMES = {"colour": ["red", "<i>$5</i>", "grey", "never seen"], "type": ["van", "car", "bus"]}
@@ -25,10 +30,12 @@ def seen(
     return {t: p[rows] for t, p in probs.items()}, {t: y[rows] for t, y in labels.items()}
 
 
-def report(folder: Path, space: str, taxonomy: str) -> str:
+def report(
+    folder: Path, space: str, taxonomy: str, names: Mapping[str, list[str]] = NAMES, **more: Any
+) -> str:
     """Of test pictures that calibration is unlike in grey: there the network was right."""
     rng = np.random.default_rng(0)
-    classes = {task: len(names) for task, names in NAMES.items()}
+    classes = {task: len(of) for task, of in names.items()}
     (probs, labels), (new, truths) = (seen(*problem(rng, n, classes)) for n in (2000, 200))
     grey = truths["colour"] == 2
     new["colour"][grey] = np.roll(new["colour"][grey], 1, axis=1)
@@ -39,17 +46,25 @@ def report(folder: Path, space: str, taxonomy: str) -> str:
     facts = {
         "name": "first",
         "alpha": 0.1,
-        "tasks": NAMES,
+        "tasks": names,
         "splits": {"calib": len(labels["type"]), "test": len(grey)},
         "method": {"head": space, "space": space, "score": "hinge", "taxonomy": taxonomy},
         "backbone": {"name": "none", "weights_sha256": "0"},
-        "runtime": {"name": "none", "precision": "f32"},
+        "calibrations": ["openvino-bf16"],
         "seed": 0,
         "versions": {},
+        **more,
     }
+    images = [f"<i>{i}.png" for i in range(len(grey))]
+    for i in range(0, len(grey), 2):  # The others are gone meanwhile.
+        Image.new("RGB", (20, 20), (i, 90, 90)).save(folder / images[i])
+    pictures = Manifest(folder, "csv", images, dict(names), truths)
+    examined = Examined(pictures, new, np.linspace(0, 1, len(grey)), {"x.png": "it is <b>damaged"})
+    settings = load_settings(data_dir="some data", alpha=0.1, seed=0)
     measured = evaluate(method, new, truths, 0.1)
-    write_report(folder / "report.html", facts, measured, method, new, truths)
-    return (folder / "report.html").read_text(encoding="utf-8")
+    page = folder / "report.html"
+    write_report(page, facts, settings, measured, method, examined, {"heads": "beef"})
+    return page.read_text(encoding="utf-8")
 
 
 def sentences(page: str, beginning: str) -> list[str]:
@@ -76,8 +91,63 @@ def test_says_which_classes_fall_short_and_which_have_no_threshold(
 @pytest.mark.parametrize("space", ["taskwise", "joint"])
 def test_draws_every_plot_and_no_markup_of_names(tmp_path: Path, space: str) -> None:
     page = report(tmp_path, space, "task")
-    assert page.count("<svg") == 2 + 2 * 2
-    assert "<i>" not in page
+    # The promise, its law, sizes and outliers; of each task coverage by class and reliability.
+    plots = plots_of(tmp_path / "report.html")
+    assert page.count("<svg") == len(plots) == 4 + 2 * 2
+    assert all(svg.startswith("<svg") and svg.endswith("</svg>") for svg in plots.values())
+    assert "<i>" not in page and "<b>damaged" not in page
+    assert "x.png (it is &lt;b&gt;damaged)" in page
+    assert not re.search(r'(src|href)="(?!data:|#|http://www.w3.org)[^"]', page.split("<svg")[0])
+
+
+def test_the_same_numbers_give_the_same_page(tmp_path: Path) -> None:
+    assert report(tmp_path, "taskwise", "class") == report(tmp_path, "taskwise", "class")
+
+
+def test_a_law_is_shown_only_where_it_is_known(tmp_path: Path) -> None:
+    by_class = report(tmp_path, "taskwise", "class")
+    assert "beta-binomial, one a class" in by_class
+    shared = report(tmp_path, "taskwise", "cluster")
+    assert "beta-binomial" not in shared and "there is no exact law" in shared
+    joint = report(tmp_path, "joint", "task")
+    assert re.search(r"as that of all at once in [\d.]+ of 100", joint)
+
+
+def test_shows_a_dozen_pictures_of_a_kind_and_none_that_is_gone(tmp_path: Path) -> None:
+    page = report(tmp_path, "taskwise", "task")
+    images = [int(i) for i in re.findall(r'alt="&lt;i&gt;(\d+).png"', page)]
+    assert len(images) == 3 * 12
+    assert all(i % 2 == 0 for i in images)
+    assert images[-12:] == list(range(0, 24, 2))  # The outliers, from the smallest p-value on.
+    wrong = page.split("<h3>Wrong")[1].split("<h3>Least certain")[0]
+    assert all('class="bad"' in figure for figure in wrong.split("<figure>")[1:])
+
+
+def test_many_classes_are_bounded(tmp_path: Path) -> None:
+    names = {"colour": ["red", "blue", "grey", "pink"], "type": [f"kind {i}" for i in range(90)]}
+    page = report(tmp_path, "taskwise", "task", names)
+    assert "Of type the 40 classes whose intervals end" in " ".join(page.split())
+    assert page.count('class="heat"') == 2  # The colours'; of the types the commonest pairs.
+    assert page.count('<th class="text">truth</th>') == 2
+
+
+def test_says_how_to_make_it_again(tmp_path: Path) -> None:
+    page = report(tmp_path, "taskwise", "task")
+    [command] = re.findall(r"<pre><code>(.*?)</code>", page)
+    assert command.startswith("python -m app train --data &#39;some data&#39; --layout auto")
+    assert "--alpha 0.1" in command and "--seed 0 --runtime openvino --precision bf16" in command
+    assert "sha256 beef" in page
+    again = report(tmp_path, "taskwise", "task", calibrated_from="old")
+    assert "python -m app calibrate --model old --data" in again
+
+
+def test_compares_runtimes_where_there_are_several(tmp_path: Path) -> None:
+    one = {"colour": {"accuracy": 0.9, "coverage": 0.91, "avg_set_size": 1.5}}
+    two = {"colour": {"accuracy": 0.88, "coverage": 0.9, "avg_set_size": 1.75}}
+    assert "By runtime" not in report(tmp_path, "taskwise", "task", measured={"a-bf16": one})
+    both = {"openvino-int8": two, "openvino-bf16": one}
+    page = " ".join(report(tmp_path, "taskwise", "task", measured=both).split())
+    assert "openvino-int8 has an accuracy -0.020 and a mean set size +0.25 beside" in page
 
 
 def test_a_mean_size_of_any_size() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.conformal.metrics import Rates
 from app.conformal.reliability import reliability_curve
-from app.report.plots import class_coverage, reliability_diagram, set_sizes
+from app.report.plots import CLASSES, class_coverage, reliability_diagram, set_sizes
 from tests.unit.conformal.draws import problem
 
 
@@ -42,3 +42,11 @@ def test_sizes_are_whole_and_no_more_of_them_are_written_than_can_be_read(larges
     ticks = re.findall(r'<g id="xtick_\d+">\s*<g id="line2d_\d+">.*?<!-- (.*?) -->', svg, re.DOTALL)
     assert 2 <= len(ticks) <= 13
     assert all(tick.isdigit() for tick in ticks)
+
+
+def test_of_many_classes_the_worst_are_shown() -> None:
+    n = np.full(300, 50)
+    hits = np.where(np.arange(300) % 10 == 0, 20, 49)
+    svg = class_coverage("t", [f"c{i}" for i in range(300)], Rates(n, hits), 0.9)
+    [kept, short] = intervals(svg)
+    assert (len(kept), len(short)) == (CLASSES - 30, 30)
