@@ -109,7 +109,17 @@ def sample(
 
 
 @command(
-    *(*_DATA, "models_dir", "save_as", *_NETWORK, "views", "logs_dir", *_METHOD, "seed"),
+    *(
+        *_DATA,
+        "models_dir",
+        "save_as",
+        *_NETWORK,
+        "views",
+        "search_s",
+        "logs_dir",
+        *_METHOD,
+        "seed",
+    ),
     *_WANDB,
 )
 def train(settings: Settings) -> None:

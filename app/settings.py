@@ -2,8 +2,8 @@
 
 A setting ``alpha`` is the flag ``--alpha``, the variable ``ALPHA`` (of the environment or of
 ``.env``) and the key ``alpha`` of a YAML file given by ``--config``. A folder such as ``data_dir``
-drops its ``_dir`` as a flag: ``--data``. The nearest word wins: flag, environment, ``.env``, YAML,
-default. An empty variable counts as unset.
+drops its ``_dir`` as a flag, ``--data``, and seconds such as ``search_s`` their ``_s``. The nearest
+word wins: flag, environment, ``.env``, YAML, default. An empty variable counts as unset.
 """
 
 from __future__ import annotations
@@ -96,6 +96,12 @@ class Settings(BaseSettings):
     views: int = Field(
         0, ge=0, le=100, description="random views of each training picture to learn from as well"
     )
+    search_s: float = Field(
+        60,
+        ge=0,
+        description="seconds the search for the heads' learning rate, weight decay and width may "
+        "take; 0 fits one default",
+    )
     runtime: Literal["auto", "openvino", "torch"] = Field(
         "auto", description="what runs the network: auto is torch on a GPU, else openvino"
     )
@@ -166,7 +172,7 @@ class Settings(BaseSettings):
 
 def flag_name(field: str) -> str:
     """The flag of a setting: ``data_dir`` -> ``--data``, ``sample_size`` -> ``--sample-size``."""
-    return "--" + field.removesuffix("_dir").replace("_", "-")
+    return "--" + field.removesuffix("_dir").removesuffix("_s").replace("_", "-")
 
 
 def load_settings(config: Path | None = None, **flags: Any) -> Settings:

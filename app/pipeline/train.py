@@ -79,6 +79,7 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
 
     # Torch and timm take seconds to load: only once there is something to train on.
     tracking.prepare()
+    from app.vision.candidates import search_for
     from app.vision.fitting import checkpoints_of, fit_heads
     from app.vision.networks import save_network
 
@@ -135,9 +136,10 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
         fitted = seen, {t: np.tile(codes, 1 + settings.views) for t, codes in labels.items()}
         rows = pictures.rows("valid")
         validation = features[rows], pictures.labels(rows)
-        problem = fitted, validation, classes, settings.seed
+        search = search_for(settings.recipe, settings.search_s)
+        problem = fitted, validation, classes, settings.seed, search
         checkpoints = checkpoints_of(*problem, settings.cache_dir)
-        heads = fit_heads(*problem, settings.logs_dir, checkpoints, tracking)
+        heads, facts["search"] = fit_heads(*problem, settings.logs_dir, checkpoints, tracking)
     with watch("fit"):
         settings = choose_method(facts, settings, heads, pictures, features)
     facts["temperatures"] = heads.temperatures

@@ -1,4 +1,4 @@
-"""Fit the heads on cached features, with Lightning."""
+"""Fit the heads on cached features, with Lightning, and search for how they are best fitted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -17,11 +18,9 @@ import pytorch_lightning as pl
 import torch
 import xxhash
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -30,70 +29,23 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from app.conformal.spaces import JOINT, combinations, joint_labels
+from app.conformal.spaces import JOINT, joint_labels
 from app.conformal.temperature import fit_temperature
 from app.progress import progress, say
+from app.vision import selection, softmaxes
+from app.vision.candidates import Search
 from app.vision.checkpoints import CheckpointFile, Checkpoints
-from app.vision.heads import Heads, joint_is_feasible
+from app.vision.heads import Heads, Layer, joint_is_feasible
+from app.vision.selection import Selection
+from app.vision.softmaxes import Softmaxes
 
 Ints = NDArray[np.int64]
 Features = NDArray[np.float32]
 
-_EPOCHS = 60
-_PATIENCE = 6
-_BATCH = 64
-#: The best validation loss on the sample set among rates 3e-4 and 1e-3, decays 0.05 to 5.
-_RATE = 1e-3
-_DECAY = 2.0
-
-
-class Head(pl.LightningModule):
-    """A linear softmax classifier; its loss tells what the softmaxes range over."""
-
-    def __init__(self, dimensions: int, classes: Mapping[str, int], kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-        self.classes = dict(classes)
-        outputs = combinations(classes) if kind == JOINT else sum(classes.values())
-        self.linear = nn.Linear(dimensions, outputs)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Mean negative log-likelihood of the known labels; ``labels`` (n, tasks), -1 unknown."""
-        logits = self.linear(features)
-        if self.kind == JOINT:
-            return _joint_loss(logits, labels, self.classes)
-        losses = [
-            F.cross_entropy(part, labels[:, t], ignore_index=-1, reduction="sum")
-            for t, part in enumerate(logits.split(list(self.classes.values()), dim=1))
-        ]
-        return torch.stack(losses).sum() / (labels >= 0).sum().clamp(min=1)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        loss = self.loss(*batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
-        return loss
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        self.log("valid_loss", self.loss(*batch), batch_size=len(batch[0]))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.parameters(), lr=_RATE, weight_decay=_DECAY)
-
-
-def _joint_loss(logits: Tensor, labels: Tensor, classes: Mapping[str, int]) -> Tensor:
-    """Likelihood of what is known of each picture: an unknown label is summed over its classes."""
-    log_probs = F.log_softmax(logits, dim=1).reshape(len(logits), *classes.values())
-    for axis, count in enumerate(classes.values()):
-        label = labels[:, axis, None]
-        possible = (torch.arange(count, device=labels.device) == label) | (label < 0)
-        shape = [len(labels)] + [1] * len(classes)
-        shape[axis + 1] = count
-        log_probs = log_probs.masked_fill(~possible.reshape(shape), -torch.inf)
-    # A picture of which nothing is known has likelihood 1 and adds nothing.
-    known = (labels >= 0).any(dim=1).sum().clamp(min=1)
-    return -torch.logsumexp(log_probs.flatten(1), dim=1).sum() / known
+#: Steps an epoch, as long as a batch is neither smaller nor larger than these.
+_STEPS, _LEAST, _MOST = 6, 32, 256
+#: Validation pictures at a time: only their memory counts.
+_VALIDATION_BATCH = 1024
 
 
 class _Shuffled(Sampler[Ints]):
@@ -105,6 +57,7 @@ class _Shuffled(Sampler[Ints]):
 
     def __init__(self, pictures: int, seed: int, epoch: int) -> None:
         self._pictures = pictures
+        self._batch = min(max(pictures // _STEPS, _LEAST), _MOST)
         self._seed = seed
         self._epoch = epoch
 
@@ -113,42 +66,11 @@ class _Shuffled(Sampler[Ints]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self._pictures // _BATCH)
+        return -(-self._pictures // self._batch)
 
     def __iter__(self) -> Iterator[Ints]:
         order = np.random.default_rng([self._seed, self._epoch]).permutation(self._pictures)
-        return iter(np.split(order, range(_BATCH, self._pictures, _BATCH)))
-
-
-class _EarlyStopping(EarlyStopping):
-    """Stops a fitting that goes on from the checkpoint of the epoch it had stopped at."""
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        trainer.should_stop = self.stopping_reason != EarlyStoppingReason.NOT_STOPPED
-
-
-class _Best(pl.Callback):
-    """The weights of the epoch with the best validation loss.
-
-    They are part of each checkpoint. In a file of their own, as ModelCheckpoint keeps them, they
-    could be of another epoch than a run that was killed meanwhile goes on from.
-    """
-
-    def __init__(self) -> None:
-        self._loss = float("nan")
-        self.weights: dict[str, Tensor] = {}
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        loss = trainer.callback_metrics["valid_loss"].item()
-        if not self.weights or loss < self._loss:
-            self._loss = loss
-            self.weights = {name: value.clone() for name, value in module.state_dict().items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"loss": self._loss, "weights": self.weights}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._loss, self.weights = state["loss"], state["weights"]
+        return iter(np.split(order, range(self._batch, self._pictures, self._batch)))
 
 
 class _Watched(WandbLogger):
@@ -178,18 +100,21 @@ def checkpoints_of(
     validation: tuple[Features, Mapping[str, Ints]],
     classes: Mapping[str, int],
     seed: int,
+    search: Search,
     cache_dir: Path,
 ) -> Checkpoints:
     """The checkpoints of one problem, told from others by everything that decides the result."""
     facts = {
         "classes": list(classes.items()),
         "seed": seed,
+        "search": asdict(search),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "versions": {name: version(name) for name in ("numpy", "pytorch-lightning", "torch")},
         "pictures": [len(features) for features, _ in (training, validation)],
     }
     fingerprint = xxhash.xxh3_128(json.dumps(facts).encode())
-    fingerprint.update(Path(__file__).read_bytes())  # The rates, and all that is done with them.
+    for module in (__file__, softmaxes.__file__, selection.__file__):  # All that is done.
+        fingerprint.update(Path(module).read_bytes())
     for features, labels in (training, validation):
         for array in (features, *(labels[task] for task in classes)):
             fingerprint.update(np.ascontiguousarray(array).data)
@@ -201,22 +126,31 @@ def fit_heads(
     validation: tuple[Features, Mapping[str, Ints]],
     classes: Mapping[str, int],
     seed: int,
+    search: Search,
     logs_dir: Path,
     checkpoints: Checkpoints,
     onlooker: Onlooker | None = None,
-) -> Heads:
+) -> tuple[Heads, dict[str, Any]]:
     """Fit the taskwise head, and the joint one where it is feasible, with their temperatures.
 
-    A run that was stopped goes on from its checkpoints, to the same heads bit for bit.
+    A run that was stopped goes on from its checkpoints, to the same heads bit for bit (unless the
+    search ran out of time: how far it comes by then is the machine's affair).
 
     Args:
         training: features (n, d) and labels {task: (n,)}, -1 where unknown.
-        validation: likewise; it stops the fitting, and fits the temperatures.
+        validation: likewise; it stops the fitting, chooses the candidates, and fits the
+            temperatures.
         classes: the number of classes of each task.
-        seed: draws the order of the pictures.
+        seed: draws the order of the pictures, the first hidden weights and what drops out.
+        search: the candidates, and how long they may take, all heads together.
         logs_dir: where Lightning writes its logs.
         checkpoints: those of this problem (``checkpoints_of``); they stay until they are removed.
         onlooker: is told each epoch's losses as well, ``{"taskwise/valid_loss": 1.2, …}``.
+
+    Returns:
+        The heads, and what was tried for them: of each head, of each of its softmaxes, ``tried``
+        (the candidates, with the least ``valid_loss`` of each) and which of them is ``chosen``;
+        and whether the search was ``cut`` by its time.
     """
     features = training[0]
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
@@ -226,52 +160,82 @@ def fit_heads(
         return TensorDataset(torch.from_numpy((features - mean) / scale), torch.from_numpy(columns))
 
     kinds = ["taskwise", JOINT] if joint_is_feasible(classes) else ["taskwise"]
+    search = replace(search, seconds=search.seconds / len(kinds))
     data = dataset(*training), dataset(*validation)
-    how = *data, classes, seed, logs_dir, checkpoints, onlooker
+    layers: dict[str, dict[str, list[Layer]]] = {}
+    tried: dict[str, Any] = {}
+    cut = False
     with checkpoints.alone():
-        fitted = {kind: _fit(kind, *how) for kind in kinds}
-    weights = {kind: head.linear.weight.detach().numpy().T.copy() for kind, head in fitted.items()}
-    biases = {kind: head.linear.bias.detach().numpy() for kind, head in fitted.items()}
-    plain = Heads(mean, scale, weights, biases, dict(classes), temperatures={})
+        for kind in kinds:
+            candidates = Softmaxes(
+                kind, features.shape[1], classes, data[0].tensors[1], search.candidates, seed
+            )
+            chosen = _fit(kind, candidates, *data, seed, search, logs_dir, checkpoints, onlooker)
+            layers[kind] = {
+                name: _layers(chosen.weights(s)) for s, name in enumerate(candidates.names)
+            }
+            tried[kind] = {
+                name: _tried(search, chosen, s) for s, name in enumerate(candidates.names)
+            }
+            cut |= chosen.cut
+    if cut:
+        say("the search for the heads was cut by its time: give it more with --search")
+    plain = Heads(mean, scale, layers, dict(classes), temperatures={})
     temperatures = {kind: _temperatures(plain, kind, *validation) for kind in kinds}
-    return replace(plain, temperatures=temperatures)
+    return replace(plain, temperatures=temperatures), {**tried, "cut": cut}
+
+
+def _layers(weights: Mapping[str, Tensor]) -> list[Layer]:
+    """A network's layers as NumPy multiplies by them, from torch's (outputs, inputs)."""
+    arrays = [value.cpu().numpy() for value in weights.values()]
+    return [(w.T.copy(), b) for w, b in zip(arrays[::2], arrays[1::2], strict=True)]
+
+
+def _tried(search: Search, selected: Selection, softmax: int) -> dict[str, Any]:
+    losses = selected.best[softmax].tolist()
+    tried = [
+        {**asdict(candidate), "valid_loss": loss if isfinite(loss) else None}
+        for candidate, loss in zip(search.candidates, losses, strict=True)
+    ]
+    return {"tried": tried, "chosen": selected.chosen(softmax)}
 
 
 def _fit(
     kind: str,
+    candidates: Softmaxes,
     training: TensorDataset,
     validation: TensorDataset,
-    classes: Mapping[str, int],
     seed: int,
+    search: Search,
     logs_dir: Path,
     checkpoints: Checkpoints,
     onlooker: Onlooker | None,
-) -> Head:
-    """The head of the epoch with the best validation loss."""
-    head = Head(training.tensors[0].shape[1], classes, kind)
+) -> Selection:
+    """Fit the candidates of a head side by side."""
     kept = checkpoints.read(kind)
     epochs = kept["epoch"] + 1 if kept else 0
     if epochs:
         say(f"fitting the {kind} head goes on from epoch {epochs}")
     order = _Shuffled(len(training), seed, epochs)
-    sequence = BatchSampler(SequentialSampler(validation), _BATCH, drop_last=False)
+    sequence = BatchSampler(SequentialSampler(validation), _VALIDATION_BATCH, drop_last=False)
     place = checkpoints.path(kind)
     last = ModelCheckpoint(
         place.parent, place.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
-    best = _Best()
+    selected = Selection(candidates, search)
     loggers: list[Logger] = [CSVLogger(logs_dir, name=kind)]
     if onlooker is not None:
         loggers.append(_Watched(experiment=cast(Any, onlooker), prefix=kind))
 
     with (
-        progress(f"fitting the {kind} head", _EPOCHS, "epochs") as advance,
+        progress(f"fitting the {kind} head", search.epochs, "epochs") as advance,
+        torch.random.fork_rng(),
         _quiet(),
-        _one_thread(),
+        _few_threads(),
     ):
         advance(epochs)
         trainer = pl.Trainer(
-            max_epochs=_EPOCHS,
+            max_epochs=search.epochs,
             accelerator="auto",
             devices=1,
             deterministic=True,
@@ -281,22 +245,16 @@ def _fit(
             logger=loggers,
             log_every_n_steps=10,
             plugins=[CheckpointFile()],
-            callbacks=[
-                _EarlyStopping("valid_loss", patience=_PATIENCE),
-                best,
-                _Epochs(advance),
-                last,
-            ],
+            callbacks=[selected, _Epochs(advance), last],
         )
         trainer.fit(
-            head,
+            candidates,
             DataLoader(training, batch_size=None, sampler=order),
             DataLoader(validation, batch_size=None, sampler=sequence),
             ckpt_path=place if kept else None,
             weights_only=True,
         )
-    head.load_state_dict(best.weights)
-    return head.cpu()
+    return selected
 
 
 def _temperatures(
@@ -310,10 +268,10 @@ def _temperatures(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Steps this small take several times longer when threads wait for each other."""
+def _few_threads() -> Iterator[None]:
+    """Steps this small take several times longer when many threads wait for each other."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(min(threads, 2))
     try:
         yield
     finally:

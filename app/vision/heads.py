@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -22,23 +23,25 @@ Floats = NDArray[np.float64]
 MOST_COMBINATIONS = 2000
 
 
+#: A matrix (inputs, outputs) and what is added, (outputs,), both float32.
+Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
 @dataclass(frozen=True)
 class Heads:
-    """Two linear classifiers on standardised features.
+    """Two classifiers on standardised features: each softmax is linear, or has a hidden layer.
 
     Attributes:
         mean, scale: what standardises a feature, float32 (d,).
-        weights: of each head ``taskwise`` and ``joint``, float32 (d, outputs). The taskwise head's
-            outputs are the tasks' classes one task after the other.
-        biases: likewise, float32 (outputs,).
+        layers: of each head ``taskwise`` and ``joint``, of each of its softmaxes (the tasks, or
+            JOINT), its layers; between two of them stands a ReLU.
         classes: the number of classes of each task.
         temperatures: what divides the logits of each head's softmaxes, by softmax.
     """
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
-    weights: dict[str, NDArray[np.float32]]
-    biases: dict[str, NDArray[np.float32]]
+    layers: dict[str, dict[str, list[Layer]]]
     classes: dict[str, int]
     temperatures: dict[str, dict[str, float]]
 
@@ -49,11 +52,7 @@ class Heads:
     def logits(self, features: NDArray[np.float32], head: str) -> dict[str, Floats]:
         """Of each softmax of a head, its logits (n, outputs): {task: …} or {JOINT: …}."""
         x = self.standardise(features).astype(np.float64)
-        out = x @ self.weights[head] + self.biases[head]
-        if head == JOINT:
-            return {JOINT: out}
-        ends = np.cumsum(list(self.classes.values()))[:-1]
-        return dict(zip(self.classes, np.split(out, ends, axis=1), strict=True))
+        return {name: _through(layers, x) for name, layers in self.layers[head].items()}
 
     def probabilities(
         self, features: NDArray[np.float32], head: str, space: str
@@ -73,9 +72,11 @@ class Heads:
     def save(self, path: Path) -> None:
         """Write the arrays as safetensors; classes and temperatures belong to bundle.json."""
         arrays = {"mean": self.mean, "scale": self.scale}
-        for head in self.weights:
-            arrays[f"{head}.weight"] = self.weights[head]
-            arrays[f"{head}.bias"] = self.biases[head]
+        for head, softmaxes in self.layers.items():
+            for name, layers in softmaxes.items():
+                for i, (weight, bias) in enumerate(layers):
+                    arrays[f"{head}.{name}.{i}.weight"] = weight
+                    arrays[f"{head}.{name}.{i}.bias"] = bias
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
     @classmethod
@@ -84,14 +85,17 @@ class Heads:
     ) -> Heads:
         """Read what ``save`` wrote."""
         arrays = load_file(path)
-        return cls(
-            arrays["mean"],
-            arrays["scale"],
-            {head: arrays[f"{head}.weight"] for head in temperatures},
-            {head: arrays[f"{head}.bias"] for head in temperatures},
-            classes,
-            temperatures,
-        )
+
+        def layers(softmax: str) -> list[Layer]:
+            parts = (f"{softmax}.{i}" for i in count())
+            present = takewhile(lambda part: f"{part}.weight" in arrays, parts)
+            return [(arrays[f"{part}.weight"], arrays[f"{part}.bias"]) for part in present]
+
+        heads = {
+            head: {name: layers(f"{head}.{name}") for name in softmaxes}
+            for head, softmaxes in temperatures.items()
+        }
+        return cls(arrays["mean"], arrays["scale"], heads, classes, temperatures)
 
 
 def in_space(
@@ -108,6 +112,13 @@ def in_space(
 def joint_is_feasible(classes: Mapping[str, int]) -> bool:
     """Whether a softmax over all combinations is worth having."""
     return combinations(classes) <= MOST_COMBINATIONS
+
+
+def _through(layers: list[Layer], x: Floats) -> Floats:
+    for i, (weight, bias) in enumerate(layers):
+        inputs: Floats = np.maximum(x, 0) if i else x
+        x = inputs @ weight + bias
+    return x
 
 
 def _softmax(logits: Floats) -> Floats:

@@ -61,14 +61,17 @@ def problem() -> tuple[Heads, Pictures, np.ndarray, Labels]:
     joint = np.zeros((2 * outputs, 12), np.float32)
     for number, pair in enumerate(of_combination):
         joint[outputs + pair, number] = 1
+    eye = np.eye(2 * outputs, outputs, dtype=np.float32)
     heads = Heads(
         mean=np.zeros(2 * outputs, np.float32),
         scale=np.ones(2 * outputs, np.float32),
-        weights={
-            "taskwise": np.eye(2 * outputs, outputs, dtype=np.float32),
-            JOINT: joint,
+        layers={
+            "taskwise": {
+                "a": [(eye[:, :4], np.zeros(4, np.float32))],
+                "b": [(eye[:, 4:], np.zeros(3, np.float32))],
+            },
+            JOINT: {JOINT: [(joint, np.zeros(12, np.float32))]},
         },
-        biases={"taskwise": np.zeros(outputs, np.float32), JOINT: np.zeros(12, np.float32)},
         classes=CLASSES,
         temperatures={"taskwise": dict.fromkeys(CLASSES, 1.0), JOINT: {JOINT: 1.0}},
     )
@@ -151,8 +154,12 @@ def test_infeasible_joint_candidates_are_left_out() -> None:
     heads = Heads(
         mean=np.zeros(2, np.float32),
         scale=np.ones(2, np.float32),
-        weights={"taskwise": rng.normal(size=(2, 91)).astype(np.float32)},
-        biases={"taskwise": np.zeros(91, np.float32)},
+        layers={
+            "taskwise": {
+                task: [(rng.normal(size=(2, c)).astype(np.float32), np.zeros(c, np.float32))]
+                for task, c in classes.items()
+            }
+        },
         classes=classes,
         temperatures={"taskwise": dict.fromkeys(classes, 1.0)},
     )

@@ -18,9 +18,11 @@ import pytest
 
 from app.errors import SuresetError
 from app.vision import fitting
+from app.vision.candidates import Candidate, Search
 from app.vision.checkpoints import CheckpointFile
-from app.vision.fitting import Head, checkpoints_of, fit_heads
+from app.vision.fitting import checkpoints_of, fit_heads
 from app.vision.heads import Heads
+from app.vision.softmaxes import Softmaxes
 
 CLASSES = {"colour": 4, "type": 3}
 
@@ -35,11 +37,13 @@ def draw(n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return x.astype(np.float32), labels
 
 
-PROBLEM = draw(400, 1), draw(300, 2), CLASSES, 3
+#: One with a hidden layer and dropout, and one that ends at another epoch.
+SEARCH = Search((Candidate(1e-2, 2.0, width=16, dropout=0.5), Candidate(1e-2, 2.0)), 1000.0)
+PROBLEM = draw(400, 1), draw(300, 2), CLASSES, 3, SEARCH
 
 
 def fit(folder: Path) -> Heads:
-    return fit_heads(*PROBLEM, folder / "logs", checkpoints_of(*PROBLEM, folder / "cache"))
+    return fit_heads(*PROBLEM, folder / "logs", checkpoints_of(*PROBLEM, folder / "cache"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +53,10 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Heads:
 
 def assert_same(a: Heads, b: Heads) -> None:
     for head in ("taskwise", "joint"):
-        np.testing.assert_array_equal(a.weights[head], b.weights[head])
-        np.testing.assert_array_equal(a.biases[head], b.biases[head])
+        for name, layers in a.layers[head].items():
+            for ours, theirs in zip(layers, b.layers[head][name], strict=True):
+                np.testing.assert_array_equal(ours[0], theirs[0])
+                np.testing.assert_array_equal(ours[1], theirs[1])
     assert a.temperatures == b.temperatures
 
 
@@ -97,8 +103,8 @@ def test_a_head_that_is_fitted_is_not_fitted_again(
     fit(tmp_path)
     for head in ("taskwise", "joint"):
         kept = checkpoints_of(*PROBLEM, tmp_path / "cache").read(head)
-        assert kept is not None and 12 < kept["epoch"] + 1 < 60
-    monkeypatch.setattr(Head, "training_step", lambda *_: pytest.fail("it is fitted again"))
+        assert kept is not None and 12 < kept["epoch"] + 1 < SEARCH.epochs
+    monkeypatch.setattr(Softmaxes, "training_step", lambda *_: pytest.fail("it is fitted again"))
     assert_same(fit(tmp_path), uninterrupted)
 
 
@@ -136,23 +142,31 @@ def test_a_damaged_checkpoint_is_said_and_fitting_starts_over(
 
 
 def test_only_the_same_problem_goes_on(tmp_path: Path) -> None:
-    (x, y), validation, classes, seed = PROBLEM
+    (x, y), validation, classes, seed, search = PROBLEM
     moved, renamed = x.copy(), {**y, "type": y["type"].copy()}
     moved[7, 7] += 1e-3
     renamed["type"][7] = -1
-    problems: list[tuple[Any, Any, Any, int]] = [
+    problems: list[tuple[Any, Any, Any, int, Search]] = [
         PROBLEM,
-        ((moved, y), validation, classes, seed),
-        ((x, renamed), validation, classes, seed),
-        ((x, y), (moved, y), classes, seed),
-        ((x[:-1], {task: values[:-1] for task, values in y.items()}), validation, classes, seed),
-        ((x, y), validation, {**classes, "type": 5}, seed),
-        ((x, y), validation, dict(reversed(classes.items())), seed),
-        ((x, y), validation, classes, seed + 1),
+        ((moved, y), validation, classes, seed, search),
+        ((x, renamed), validation, classes, seed, search),
+        ((x, y), (moved, y), classes, seed, search),
+        (
+            (x[:-1], {task: values[:-1] for task, values in y.items()}),
+            validation,
+            classes,
+            seed,
+            search,
+        ),
+        ((x, y), validation, {**classes, "type": 5}, seed, search),
+        ((x, y), validation, dict(reversed(classes.items())), seed, search),
+        ((x, y), validation, classes, seed + 1, search),
+        ((x, y), validation, classes, seed, Search(SEARCH.candidates[:1], 1000.0)),
+        ((x, y), validation, classes, seed, Search(SEARCH.candidates, 1.0)),
     ]
     paths = {checkpoints_of(*problem, tmp_path).path("joint") for problem in problems}
     assert len(paths) == len(problems)
-    copy = (x.copy(), dict(y)), validation, dict(classes), seed
+    copy = (x.copy(), dict(y)), validation, dict(classes), seed, search
     assert checkpoints_of(*copy, tmp_path).path("joint") in paths
     assert checkpoints_of(*copy, tmp_path).path("taskwise") not in paths
 
