@@ -185,9 +185,10 @@ def serve(settings: Settings) -> None:
 def bench(
     settings: Settings,
     what: Annotated[
-        Literal["pictures", "data", "conformal"],
+        Literal["pictures", "training", "data", "conformal"],
         typer.Argument(
             help="pictures: from files to features, beside the bare network; "
+            "training: heads on cached features, beside a plain loop over the frozen network; "
             "data: labels, files and splits of a million pictures; "
             "conformal: from probabilities to sets, beside other libraries"
         ),
@@ -198,6 +199,10 @@ def bench(
         from app.pipeline.bench.conformal import bench_conformal
 
         bench_conformal(settings.seed)
+    elif what == "training":
+        from app.pipeline.bench.training import bench_training
+
+        bench_training(settings)
     elif what == "data":
         from app.pipeline.bench.data import bench_data
 
