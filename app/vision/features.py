@@ -28,7 +28,7 @@ from app.vision.runtimes import Features, Runtime, fastest_batch
 #: So many pictures' features a kill may lose at most, and as many again that were being written.
 _MOST_UNWRITTEN = 32
 #: With fewer pictures it takes longer to find the fastest batch than it saves.
-_WORTH_MEASURING = 500
+_WORTH_MEASURING = 10_000
 
 Digests = NDArray[np.uint8]
 Rows = NDArray[np.int64]

@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.vision.features import FeatureCache
 from app.vision.runtimes import OpenVINORuntime
 
-_PICTURES = 400
+_PICTURES = 480
 _ROUNDS = 3
 
 
