@@ -4,18 +4,19 @@
 .DEFAULT_GOAL := help
 VENV := .venv/.installed
 PYTHON_IN_VENV := .venv/bin/python
-COMMANDS := train serve data sample prefetch calibrate evaluate experiments predict bench cache shell
+COMMANDS := train serve data sample prefetch calibrate evaluate experiments predict bundle bench cache shell
 
 train:       ## from a folder of pictures (DATA_DIR, or a sample set) to a bundle
 serve:       ## the web page and the HTTP API on http://127.0.0.1:7860
 predict:     ## answer pictures: make predict ARGS="car.jpg"
 evaluate:    ## measure a bundle on the test split
 calibrate:   ## calibrate a bundle again
+bundle:      ## ARGS=check: are a bundle's files and answers as where it was made?
 experiments: ## compare every head, space, score and taxonomy
 prefetch:    ## pretrained weights, and the sample set where there is no data
 data:        ## ARGS=check: what is in a folder, and wrong with it; ARGS=split: write its splits down
 sample:      ## drawn pictures with labels: make sample DATA_DIR=./vehicles ARGS="--size 500"
-bench:       ## the speed of this machine beside its bounds; ARGS=conformal: beside other libraries
+bench:       ## the speed of this machine beside its bounds; ARGS=training, conformal: beside others
 cache:       ## what the cache holds; ARGS="--prune 30": remove what nobody used for 30 days
 shell:       ## a shell where the commands run
 

@@ -77,7 +77,7 @@ def _keyword(name: str, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, kind, default=None, annotation=annotation)
 
 
-@command("data_dir", *_WEIGHTS, "dataset", "sample_size", "seed")
+@command("data_dir", *_WEIGHTS, "weights", "dataset", "sample_size", "seed")
 def prefetch(settings: Settings) -> None:
     """Fetch pretrained weights and a data set, or write the sample set when there is no data."""
     from app.pipeline.prefetch import prefetch

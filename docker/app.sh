@@ -101,11 +101,11 @@ prefetch() {
             continue
         fi
         case $argument in
-            --data | --cache | --static | --backbone | --seed | --config)
+            --data | --cache | --static | --backbone | --weights | --seed | --config)
                 set -- "$@" "$argument"
                 wanted=value
                 ;;
-            --data=* | --cache=* | --static=* | --backbone=* | --seed=* | --config=*)
+            --data=* | --cache=* | --static=* | --backbone=* | --weights=* | --seed=* | --config=*)
                 set -- "$@" "$argument"
                 ;;
         esac

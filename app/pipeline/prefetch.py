@@ -19,7 +19,8 @@ def prefetch(settings: Settings) -> None:
             data set; the data folder holds something else; or a catalogue is at fault.
     """
     try:
-        fetch_weights(settings.backbone, settings.cache_dir, settings.static_dir)
+        if settings.weights is None:
+            fetch_weights(settings.backbone, settings.cache_dir, settings.static_dir)
     except DownloadError as error:
         if settings.given("backbone"):
             raise

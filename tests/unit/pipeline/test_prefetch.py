@@ -115,3 +115,11 @@ def test_doctor_says_how_damaged_weights_are_mended(
     assert prefetch(*NAMED).returncode == 0
     done = run_in(tmp_path, "doctor", "--port", "0", "--static", mirror)
     assert "weights of resnet50: found" in done.stdout
+
+
+def test_with_a_file_of_weights_none_are_fetched(
+    server: Publisher, prefetch: Prefetch, tmp_path: Path
+) -> None:
+    done = prefetch(*NAMED, "--weights", "own.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert server.asked == []
