@@ -114,6 +114,7 @@ def sample(
         "models_dir",
         "save_as",
         *_NETWORK,
+        "finetune",
         "views",
         "search_s",
         "logs_dir",
@@ -124,10 +125,11 @@ def sample(
 )
 def train(settings: Settings) -> None:
     """The whole run, from a folder of pictures to a bundle; stopped, it goes on the next time."""
-    from app.pipeline.train import train
+    from app.pipeline.train import take_part, train
+    from app.ranks import rank
 
     try:
-        train(settings)
+        train(settings) if rank() == 0 else take_part(settings)
     except SystemExit as stopped:
         sys.exit(stopped.code or 143)  # Lightning has one of its own for SIGTERM, with no code.
 

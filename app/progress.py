@@ -22,6 +22,16 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 _SECONDS_BETWEEN_LINES = 5.0
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """Say nothing of what another process says as well."""
+    console.quiet = True
+    try:
+        yield
+    finally:
+        console.quiet = False
+
+
 def printable(text: str) -> str:
     """What a terminal may be given: anything else as Python writes it in a string."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -57,7 +67,7 @@ def progress(what: str, total: int, unit: str = "pictures") -> Iterator[Callable
         nonlocal done, last
         done += n
         now = time.monotonic()
-        if now - last >= _SECONDS_BETWEEN_LINES and done < total:
+        if now - last >= _SECONDS_BETWEEN_LINES and 0 < done < total:
             last = now
             left = (now - started) / done * (total - done)
             say(f"{what}: {done}/{total} {unit}, {left:.0f} s left")

@@ -28,6 +28,7 @@ DEFAULT_DATA_DIR = Path("data")
 #: Pictures of a sample set, unless told.
 SAMPLE_SIZE = 2400
 
+Finetune = Literal["last", "all"]
 Head = Literal["taskwise", "joint"]
 Space = Literal["taskwise", "joint"]
 Score = Literal["hinge", "margin", "pip", "aps", "raps", "saps"]
@@ -107,6 +108,11 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "bf16", "f32", "int8"] = Field(
         "auto", description="what the network computes in: auto is the fastest floating point here"
+    )
+    finetune: Finetune | None = Field(
+        None,
+        description="train the backbone on the pictures first: its last stage, or all of it "
+        "(default: leave it as it is)",
     )
     model: str = Field("latest", description="bundle: a name under --models, or a path")
     save_as: str | None = Field(None, description="name of the new bundle (default: the time)")

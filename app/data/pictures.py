@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,10 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff",
 
 #: A picture with more pixels is refused before it is decoded: 90 million are 270 MB of RGB.
 MAX_PIXELS = 90_000_000
+
+#: The share of a picture's area that a view of it shows, and the most that its sides differ.
+_AREA = 0.35, 1.0
+_RATIO = 4 / 3
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _ORIENTATION = 0x0112
@@ -102,41 +105,60 @@ def read_rgb(source: Path | bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
     Raises:
         PictureError: it is missing, damaged, no picture or too large.
     """
-    return _read(source, preprocess, _middle)
+    return _read(source, preprocess.resize, lambda picture: _square(picture, preprocess))
 
 
 def read_view(
     source: Path | bytes, preprocess: Preprocess, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """As ``read_rgb``, but a random part of the picture, and half of the time its mirror image.
+    """Decode a picture as ``read_rgb`` does, and cut another square from it: an augmented view.
 
-    The part has 0.35 to 1 of the picture's area and a ratio of 3/4 to 4/3 (as of Szegedy et al.
-    2015, who go down to 0.08: here attributes of the whole object are learnt). Colours stay as they
-    are, for they may be what is to be told apart.
+    A box of 0.35 to 1 of the picture's area and of a ratio between 3:4 and 4:3 is drawn from
+    ``rng``, and resized to the square; every second one is mirrored (Szegedy et al. 2015, with
+    larger boxes). Colours stay: one may be what is to be told.
+
+    Returns:
+        RGB, (size, size, 3), read-only.
+
+    Raises:
+        PictureError: as ``read_rgb``.
     """
+    size = preprocess.size
+    resampling = Image.Resampling[preprocess.interpolation.upper()]
 
-    def part(picture: Image.Image, preprocess: Preprocess) -> Image.Image:
-        resampling = Image.Resampling[preprocess.interpolation.upper()]
-        square = preprocess.size, preprocess.size
-        return picture.resize(square, resampling, _random_box(picture.size, rng))
+    def cut(picture: Image.Image) -> Image.Image:
+        return picture.resize((size, size), resampling, _random_box(picture.size, rng))
 
-    square = _read(source, preprocess, part)
-    return np.fliplr(square).copy() if rng.random() < 0.5 else square
+    # A box's side is at least half of the picture's, which is thus decoded at twice the size.
+    view = _read(source, 2 * preprocess.resize, cut)
+    return view[:, ::-1] if rng.random() < 0.5 else view
+
+
+def _random_box(
+    size: tuple[int, int], rng: np.random.Generator
+) -> tuple[float, float, float, float]:
+    """Left, upper, right and lower edge of a box in a picture of this width and height."""
+    area = rng.uniform(*_AREA) * size[0] * size[1]
+    ratio = np.exp(rng.uniform(-np.log(_RATIO), np.log(_RATIO)))
+    sides = np.minimum(np.sqrt([area * ratio, area / ratio]), size)
+    corner = rng.uniform(0, size - sides)
+    left, upper = corner.tolist()
+    right, lower = np.minimum(corner + sides, size).tolist()
+    return left, upper, right, lower
 
 
 def _read(
-    source: Path | bytes,
-    preprocess: Preprocess,
-    cut: Callable[[Image.Image, Preprocess], Image.Image],
+    source: Path | bytes, least: int, cut: Callable[[Image.Image], Image.Image]
 ) -> NDArray[np.uint8]:
+    """Decode a picture, its shorter side at least ``least`` if it is, cut it and turn it."""
     try:
         with _open(source) as picture:
             # JPEG's transform can halve a picture while decoding, up to three times; what is left
             # still has to be resized down, never up.
-            picture.draft("RGB", (preprocess.resize, preprocess.resize))
+            picture.draft("RGB", (least, least))
             picture.load()
             orientation = picture.getexif().get(_ORIENTATION)
-            square = cut(_rgb(picture), preprocess)
+            square = cut(_rgb(picture))
             if orientation in _UPRIGHT:
                 square = square.transpose(_UPRIGHT[orientation])
             return np.asarray(square)
@@ -178,7 +200,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _middle(picture: Image.Image, preprocess: Preprocess) -> Image.Image:
+def _square(picture: Image.Image, preprocess: Preprocess) -> Image.Image:
     size = preprocess.size
     scale = preprocess.resize / min(picture.size)
     side = size / scale
@@ -188,19 +210,6 @@ def _middle(picture: Image.Image, preprocess: Preprocess) -> Image.Image:
         return picture.crop((left, upper, left + size, upper + size))
     resampling = Image.Resampling[preprocess.interpolation.upper()]
     return picture.resize((size, size), resampling, (left, upper, left + side, upper + side))
-
-
-def _random_box(
-    size: tuple[int, int], rng: np.random.Generator
-) -> tuple[float, float, float, float]:
-    """Left, upper, right and lower edge of a part of a picture, in pixels."""
-    width, height = size
-    share = rng.uniform(0.35, 1.0)
-    ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-    w = min(width, math.sqrt(share * width * height * ratio))
-    h = min(height, math.sqrt(share * width * height / ratio))
-    left, upper = rng.uniform(0, width - w), rng.uniform(0, height - h)
-    return left, upper, left + w, upper + h
 
 
 def _reason(error: Exception) -> str:

@@ -34,7 +34,8 @@ class Entry:
         kind: the folder's name.
         path: where.
         size: in bytes.
-        used: when it was last written or, of features and networks, used; a Unix time.
+        used: when it was last written or, of features, networks and weights that were trained,
+            used; a Unix time.
     """
 
     kind: str

@@ -184,8 +184,8 @@ class Tracking:
         if self._run is None:
             self._run = opened("offline")
             say(f"W&B: kept here ({why}), {self._upload()} uploads it")
-        for head in ("taskwise", "joint"):
-            self._run.define_metric(f"{head}/*", step_metric=f"{head}/epoch")
+        for fitted in ("network", "taskwise", "joint"):
+            self._run.define_metric(f"{fitted}/*", step_metric=f"{fitted}/epoch")
 
     def _show(self, report: Path) -> None:
         import wandb

@@ -18,9 +18,11 @@ from app.disk import writing
 from app.pipeline.calibrate import calibrate_into
 from app.pipeline.choice import check_choosable, choose_method
 from app.pipeline.evaluate import evaluate_into, print_table
+from app.pipeline.finetune import finetuned
 from app.pipeline.loading import WEIGHTS, kinds_asked_for
 from app.pipeline.network import choose_backbone, export_network
 from app.pipeline.pictures import (
+    Pictures,
     check_held_out,
     check_space,
     check_training,
@@ -31,7 +33,8 @@ from app.pipeline.pictures import (
 from app.pipeline.reuse import FITTED
 from app.pipeline.stopwatch import Stopwatch
 from app.pipeline.tracking import Tracking
-from app.progress import say
+from app.progress import say, silence
+from app.ranks import rank
 from app.settings import METHOD, Settings
 
 _VERSIONS = ("torch", "openvino", "numpy", "timm", "pytorch-lightning", "pillow")
@@ -56,6 +59,35 @@ def train(settings: Settings) -> Path:
             raise
 
 
+def take_part(settings: Settings) -> None:
+    """What processes beside the first do: their share of fine-tuning, and nothing else.
+
+    Raises:
+        SuresetError: as ``train``.
+    """
+    if settings.finetune:
+        with silence():
+            pictures = find_for_training(settings)
+            finetuned(settings, pictures, choose_backbone(settings))
+        say(f"process {rank()}: its share of the fine-tuning is done, process 0 goes on alone")
+    else:
+        say(f"process {rank()}: only --finetune is shared among processes, process 0 trains alone")
+
+
+def find_for_training(settings: Settings) -> Pictures:
+    """The pictures, once it is seen that the run will come to its end with them.
+
+    Raises:
+        SuresetError: it will not.
+    """
+    pictures = find_pictures(settings)
+    check_training(pictures)
+    check_held_out(pictures, settings.alpha)
+    check_choosable(pictures, settings)
+    check_space({task: len(c) for task, c in pictures.manifest.classes.items()}, settings)
+    return pictures
+
+
 def _what_stays(settings: Settings, name: str) -> str:
     place = settings.models_dir / name
     if place.exists():
@@ -68,23 +100,23 @@ def _what_stays(settings: Settings, name: str) -> str:
 
 def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
     watch = Stopwatch()
-    pictures = find_pictures(settings)
-    check_training(pictures)
-    check_held_out(pictures, settings.alpha)
-    check_choosable(pictures, settings)
+    pictures = find_for_training(settings)
     check_name(settings.models_dir, name)
     say("splits: " + ", ".join(f"{split} {n}" for split, n in pictures.sizes().items()))
     classes = {task: len(names) for task, names in pictures.manifest.classes.items()}
-    check_space(classes, settings)
 
     # Torch and timm take seconds to load: only once there is something to train on.
     tracking.prepare()
     from app.vision.candidates import search_for
     from app.vision.fitting import checkpoints_of, fit_heads
-    from app.vision.networks import save_network
+    from app.vision.networks import load_network, save_network
 
     kinds = kinds_asked_for(settings)
     backbone = choose_backbone(settings)
+    how: Facts = {}
+    if settings.finetune:
+        with watch("finetune"):
+            backbone, how["finetuned"] = finetuned(settings, pictures, backbone)
     with watch("export"):
         network = export_network(backbone, kinds, pictures, settings)
 
@@ -117,6 +149,7 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
             "recipe": settings.recipe,
         },
         "encoders": {form: folder.name for form, folder in network.folders.items()},
+        **how,
         "preprocess": asdict(backbone.preprocess),
         "splits": pictures.sizes(),
         "views": settings.views,
@@ -130,6 +163,8 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
     }
     asked = settings.model_dump(include=_DECISIVE)
     tracking.begin(name, {**facts, **asked, "runtimes": kinds})
+    for epoch, loss in enumerate(how.get("finetuned", {}).get("validation_losses", [])):
+        tracking.log({"network/epoch": epoch, "network/valid_loss": loss})
 
     with watch("fit"), writing("the training log", settings.logs_dir, "--logs"):
         labels = training.manifest.labels
@@ -151,7 +186,7 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
             for encoder in network.folders.values():
                 shutil.copytree(encoder, folder, dirs_exist_ok=True)
             if kinds[0].startswith("torch-"):
-                save_network(backbone, folder / WEIGHTS)
+                save_network(load_network(backbone), folder / WEIGHTS)
         with watch("calibrate"):
             reference = heads.standardise(features[pictures.rows("train")])
             calibrate_into(folder, facts, settings, heads, reference, held_out, by_kind)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ from app.data.pictures import PictureError, Preprocess, digest, read_rgb, read_v
 from app.disk import writing
 from app.progress import progress
 from app.rowstore import RowStore, scalars
+from app.threads import in_threads
 from app.vision.runtimes import Features, Runtime, fastest_batch
 
 #: So many pictures' features a kill may lose at most, and as many again that were being written.
@@ -158,7 +158,10 @@ class FeatureCache:
     ) -> Iterator[tuple[int, NDArray[np.uint8] | PictureError]]:
         """Decode in threads (Pillow lets go of the lock), never far ahead of the network."""
 
-        def decode(row: int) -> NDArray[np.uint8] | PictureError:
+        def decode(row: int) -> tuple[int, NDArray[np.uint8] | PictureError]:
+            return row, decoded(row)
+
+        def decoded(row: int) -> NDArray[np.uint8] | PictureError:
             try:
                 data = path_of(row).read_bytes()
                 # Otherwise another picture's features would stand under this digest for good.
@@ -174,18 +177,7 @@ class FeatureCache:
             except OSError as error:
                 return PictureError(f"it cannot be opened: {error.strerror}")
 
-        ahead: deque[tuple[int, Future[NDArray[np.uint8] | PictureError]]] = deque()
-        pool = ThreadPoolExecutor(os.cpu_count())
-        try:
-            for row in rows.tolist():
-                ahead.append((row, pool.submit(decode, row)))
-                if len(ahead) > most_ahead:
-                    first, future = ahead.popleft()
-                    yield first, future.result()
-            for first, future in ahead:
-                yield first, future.result()
-        finally:  # Told to stop, do not decode what nobody waits for.
-            pool.shutdown(cancel_futures=True)
+        return in_threads(decode, rows.tolist(), most_ahead)
 
 
 def _keys(digests: Digests, view: int) -> Digests:

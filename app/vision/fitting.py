@@ -230,7 +230,7 @@ def _fit(
     with (
         progress(f"fitting the {kind} head", search.epochs, "epochs") as advance,
         torch.random.fork_rng(),
-        _quiet(),
+        quiet(),
         _few_threads(),
     ):
         advance(epochs)
@@ -279,7 +279,7 @@ def _few_threads() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Lightning's hints (more workers, a tip of the day) are not for the person who trains."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level

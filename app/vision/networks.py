@@ -138,7 +138,7 @@ def _channels_first(output: Tensor) -> Tensor:
 
 
 def load_network(backbone: Backbone) -> Network:
-    """The backbone with its weights, without its classifier.
+    """The backbone with its weights, without its classifier, in evaluation mode.
 
     Raises:
         SuresetError: the weights cannot be read, or are of another architecture.
@@ -166,12 +166,13 @@ def load_network(backbone: Backbone) -> Network:
             "architecture they are of with --backbone."
         )
     network.net.load_state_dict({name: stored[name] for name in wanted}, strict=False)
-    return network
+    return network.eval()
 
 
-def save_network(backbone: Backbone, path: Path) -> None:
-    """Write the backbone's weights without its classifier, as safetensors."""
-    save_file(load_network(backbone).net.state_dict(), path)
+def save_network(network: Network, path: Path, facts: str = "") -> None:
+    """Write the weights for ``load_network``, and some facts of them, as safetensors."""
+    weights = {name: t.contiguous() for name, t in _weights(network.net.state_dict()).items()}
+    save_file(weights, path, {"facts": facts})
 
 
 def _read(backbone: Backbone) -> dict[str, Tensor]:

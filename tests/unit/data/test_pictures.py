@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.data.pictures import PictureError, Preprocess, check_header, digest, read_rgb
+from app.data.pictures import PictureError, Preprocess, check_header, digest, read_rgb, read_view
 
 # pytest sets aside the filter of the module itself.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -252,6 +252,48 @@ def test_damage_is_a_reason_or_harmless(data: st.DataObject) -> None:
         assert read_rgb(bytes(file), PLAIN).shape == (32, 32, 3)
     except PictureError as error:
         assert str(error).startswith("it ") and len(str(error)) < 300
+
+
+def views(data: bytes, n: int = 60) -> list[np.ndarray]:
+    return [read_view(data, PLAIN, np.random.default_rng(i)) for i in range(n)]
+
+
+def test_a_view_is_a_box_of_the_picture() -> None:
+    """Of a picture whose colours tell where in it they are."""
+    width, height = 200, 160
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    ramps = np.stack([x, y, 0 * x], axis=2).astype(np.uint8)
+    flipped = []
+    for view in views(encoded(Image.fromarray(ramps), "PNG")):
+        assert view.shape == (32, 32, 3) and view.dtype == np.uint8
+        across, down = np.ptp(view[16, :, 0].astype(int)), np.ptp(view[:, 16, 1].astype(int))
+        # The outermost pixels' middles are half a pixel inside the box.
+        box = across * 32 / 31, down * 32 / 31
+        assert 0.3 < box[0] * box[1] / (width * height) <= 1.02
+        assert 0.7 < box[0] / box[1] < 1.42
+        flipped.append(view[16, 0, 0] > view[16, -1, 0])
+        assert view[0, 16, 1] < view[-1, 16, 1]
+    assert 15 < sum(flipped) < 45
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_views_are_mirrored_upright(orientation: int) -> None:
+    """However the file is turned, what was above stays above."""
+    stored = quarters().transpose(Image.Transpose.ROTATE_90) if orientation >= 5 else quarters()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = read_rgb(encoded(stored, "PNG", exif=exif), PLAIN)
+    above = {tuple(colour) for colour in (upright[2, 2].tolist(), upright[2, -3].tolist())}
+    for view in views(encoded(stored, "PNG", exif=exif), 10):
+        assert {tuple(view[0, 0].tolist()), tuple(view[0, -1].tolist())} <= above
+
+
+def test_a_view_is_drawn_by_the_generator_alone() -> None:
+    data = encoded(quarters(), "PNG")
+    for a, b in zip(views(data), views(data), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(PictureError, match="it is not a picture"):
+        read_view(b"hello", PLAIN, np.random.default_rng(0))
 
 
 def test_impossible_geometry() -> None:

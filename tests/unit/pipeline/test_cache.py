@@ -35,6 +35,7 @@ def folder(tmp_path: Path) -> Path:
     put(tmp_path / "features/new/facts.json", 0, 2)
     put(tmp_path / "fitting/a.ckpt", 300, 40)
     put(tmp_path / "fitting/a.lock", 0, 40)
+    put(tmp_path / "finetuned/b.safetensors", 200, 40)
     put(tmp_path / "weights/resnet50.pth", 500, 400)
     put(tmp_path / "datasets/cars.archive", 700, 400)
     (tmp_path / "features/new/facts.json").write_text(
@@ -53,6 +54,7 @@ def test_sizes_and_ages(folder: Path) -> None:
         "datasets/cars.archive": "datasets",
         "features/new": "features",
         "features/old": "features",
+        "finetuned/b.safetensors": "finetuned",
         "fitting/a.ckpt": "fitting",
         "weights/resnet50.pth": "weights",
     }
@@ -72,11 +74,11 @@ def test_pruning_takes_what_was_computed_and_not_used(
 ) -> None:
     settings = load_settings(cache_dir=str(folder))
     cache(settings, 41)
-    assert len(names(folder)) == 5
+    assert len(names(folder)) == 6
     cache(settings, 30)
     assert names(folder) == ["datasets/cars.archive", "features/new", "weights/resnet50.pth"]
     told = capsys.readouterr()
-    assert "removed 1.3 kB that nobody used for 30 days" in told.err
+    assert "removed 1.5 kB that nobody used for 30 days" in told.err
     assert "weights" in told.out and "e, openvino-bf16" in told.out
 
 

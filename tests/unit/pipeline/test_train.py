@@ -10,6 +10,7 @@ from app.bundle import new_bundle
 from app.pipeline import train
 from app.pipeline.tracking import Tracking
 from app.settings import Settings, load_settings
+from tests.unit.pipeline.conftest import run_in
 
 
 @pytest.fixture
@@ -48,3 +49,19 @@ def test_afterwards_the_bundle_is_whole(
 
     monkeypatch.setattr(train, "_train", fit)
     assert stopped(settings, capsys) == "stopped: the bundle models/x is whole"
+
+
+def test_without_fine_tuning_another_process_of_the_training_ends(tmp_path: Path) -> None:
+    """At once, and before it looks for pictures."""
+    done = run_in(tmp_path, "train", RANK="1")
+    assert done.returncode == 0
+    [said] = done.stderr.splitlines()
+    assert said.startswith("process 1: only --finetune is shared among processes")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_process_says_nothing_but_why_it_cannot_take_part(tmp_path: Path) -> None:
+    done = run_in(tmp_path, "train", "--finetune", "last", RANK="1")
+    assert done.returncode == 1
+    [said] = done.stderr.splitlines()
+    assert said.startswith("error: ")

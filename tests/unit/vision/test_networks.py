@@ -92,7 +92,7 @@ def test_timms_last_layer_is_what_its_classifier_is_given(model: str, tmp_path: 
 
 def test_written_and_read_it_is_the_same(tmp_path: Path) -> None:
     _, backbone = drawn("resnet18", tmp_path)
-    save_network(backbone, tmp_path / "again.safetensors")
+    save_network(load_network(backbone), tmp_path / "again.safetensors")
     again = as_backbone("resnet18", tmp_path / "again.safetensors")
     ours, read = load_network(backbone), load_network(again)
     for name, tensor in ours.state_dict().items():
