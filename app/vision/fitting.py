@@ -231,7 +231,7 @@ def _fit(
         progress(f"fitting the {kind} head", search.epochs, "epochs") as advance,
         torch.random.fork_rng(),
         quiet(),
-        _few_threads(),
+        _one_thread(),
     ):
         advance(epochs)
         trainer = pl.Trainer(
@@ -268,10 +268,10 @@ def _temperatures(
 
 
 @contextmanager
-def _few_threads() -> Iterator[None]:
-    """Steps this small take several times longer when many threads wait for each other."""
+def _one_thread() -> Iterator[None]:
+    """Steps this small gain little from threads, and on busy cores these wait for each other."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(min(threads, 2))
+    torch.set_num_threads(1)
     try:
         yield
     finally:
