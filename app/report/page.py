@@ -41,7 +41,12 @@ _TASKS = 6
 _SKIPPED = 5
 
 #: What decides a training run, beside the folder.
-_DECISIVE = ("layout", "backbone", "weights", "recipe", "views", "alpha", *METHOD, "seed")
+_DECISIVE = (
+    *("layout", "backbone", "weights", "recipe", "views", "search_s", "runtime", "precision"),
+    *("alpha", *METHOD, "seed"),
+)
+#: Of these, what decides a calibration; the bundle that is calibrated again decides the others.
+_OF_CALIBRATION = ("layout", "runtime", "precision", "alpha", *METHOD)
 
 PAGES = Environment(loader=PackageLoader("app.report", "."), autoescape=True, trim_blocks=True)
 
@@ -212,48 +217,50 @@ def _one_hot(top: NDArray[np.int64], names: list[str]) -> NDArray[np.bool_]:
 
 
 def _runtimes(measured: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What each runtime came to, and what it is off the most exact one; None for a single one."""
+    """What each runtime came to, and what the quantised one costs; None for a single one."""
     if len(measured) < 2:
         return None
-    # The mean over what is measured (the tasks), of each runtime.
-    mean = {
-        kind: {
-            key: float(np.mean([of[key] for task, of in results.items() if task in tasks]))
-            for key in ("accuracy", "coverage", "avg_set_size")
-        }
-        for kind, results in measured.items()
-        for tasks in [[t for t in results if t not in (JOINT, BONFERRONI)]]
-    }
-    cheap = next((kind for kind in measured if kind.endswith("-int8")), None)
-    exact = next((kind for kind in measured if not kind.endswith("-int8")), None)
-    cost = None
-    if cheap and exact:
-        cost = {key: mean[cheap][key] - mean[exact][key] for key in mean[cheap]}
     rows = {
         kind: {title(task): of for task, of in results.items()}
         for kind, results in measured.items()
     }
-    return {"rows": rows, "cheap": cheap, "exact": exact, "cost": cost}
+    of_form = {_is_quantised(kind): kind for kind in reversed(measured)}
+    if len(of_form) < 2:
+        return {"rows": rows, "cost": None}
+    cheap, full = of_form[True], of_form[False]
+    tasks = [task for task in measured[full] if task not in (JOINT, BONFERRONI)]
+    cost = {
+        key: np.mean([measured[cheap][task][key] - measured[full][task][key] for task in tasks])
+        for key in ("accuracy", "avg_set_size")
+    }
+    return {"rows": rows, "cheap": cheap, "full": full, "cost": cost}
+
+
+def _is_quantised(kind: str) -> bool:
+    # It loads OpenVINO, which the page on a folder of pictures shall not wait for.
+    from app.vision.runtimes import network_of
+
+    return network_of(kind) == "int8"
 
 
 def _command(facts: Mapping[str, Any], settings: Settings) -> str:
-    """The command that makes the same again."""
-    runtime, precision = facts["calibrations"][0].split("-")
+    """The command that makes the same again, whatever the defaults and the machine would choose."""
+    kind = facts["calibrations"][0]
     asked = {
         **settings.model_dump(include=set(_DECISIVE)),
         **facts.get("chosen", {}).get("asked", {}),
+        "backbone": facts["backbone"]["name"],
+        "search_s": f"{settings.search_s:g}",
+        "runtime": kind.split("-")[0],
+        "precision": "int8" if _is_quantised(kind) else kind.split("-")[-1],
     }
+    words, decisive = ["train"], _DECISIVE
     if "calibrated_from" in facts:
-        asked = {name: asked[name] for name in ("layout", "alpha", *METHOD)}
-        words = ["calibrate", "--model", facts["calibrated_from"]]
-    else:
-        asked["backbone"] = facts["backbone"]["name"]
-        words = ["train"]
+        words, decisive = ["calibrate", "--model", facts["calibrated_from"]], _OF_CALIBRATION
     words += ["--data", str(settings.data_dir)]
-    order = [name for name in _DECISIVE if asked.get(name) is not None]
-    for name in order:
-        words += [flag_name(name), str(asked[name])]
-    words += ["--runtime", runtime, "--precision", precision]
+    for name in decisive:
+        if asked[name] is not None:
+            words += [flag_name(name), str(asked[name])]
     return "python -m app " + " ".join(map(quote, words))
 
 

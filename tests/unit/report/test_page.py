@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,19 @@ def report(
         Image.new("RGB", (20, 20), (i, 90, 90)).save(folder / images[i])
     pictures = Manifest(folder, "csv", images, dict(names), truths)
     examined = Examined(pictures, new, np.linspace(0, 1, len(grey)), {"x.png": "it is <b>damaged"})
-    settings = load_settings(data_dir="some data", alpha=0.1, seed=0)
+    settings = load_settings(data_dir="some data", alpha=0.1, seed=0, weights="my.pth")
     measured = evaluate(method, new, truths, 0.1)
     page = folder / "report.html"
     write_report(page, facts, settings, measured, method, examined, {"heads": "beef"})
     return page.read_text(encoding="utf-8")
+
+
+NO_SETS = {"avg_set_size": 1.0, "covgap": 0.0}
+
+
+def command_in(page: str) -> str:
+    [command] = re.findall(r"<pre><code>python -m app (.*?)</code>", page)
+    return unescape(command)
 
 
 def sentences(page: str, beginning: str) -> list[str]:
@@ -131,23 +140,59 @@ def test_many_classes_are_bounded(tmp_path: Path) -> None:
     assert page.count('<th class="text">truth</th>') == 2
 
 
-def test_says_how_to_make_it_again(tmp_path: Path) -> None:
-    page = report(tmp_path, "taskwise", "task")
-    [command] = re.findall(r"<pre><code>(.*?)</code>", page)
-    assert command.startswith("python -m app train --data &#39;some data&#39; --layout auto")
-    assert "--alpha 0.1" in command and "--seed 0 --runtime openvino --precision bf16" in command
+@pytest.mark.parametrize(
+    ("kind", "runtime"),
+    [
+        ("openvino-bf16", "--runtime openvino --precision bf16"),
+        ("openvino-int8-f32", "--runtime openvino --precision int8"),
+        ("torch-cuda-bf16", "--runtime torch --precision bf16"),
+    ],
+)
+def test_says_how_to_make_it_again(tmp_path: Path, kind: str, runtime: str) -> None:
+    page = report(tmp_path, "taskwise", "task", calibrations=[kind])
+    assert command_in(page) == (
+        "train --data 'some data' --layout auto --backbone none --weights my.pth --recipe stages "
+        f"--views 0 --search 60 {runtime} --alpha 0.1 "
+        "--head taskwise --space taskwise --score hinge --taxonomy task --seed 0"
+    )
     assert "sha256 beef" in page
-    again = report(tmp_path, "taskwise", "task", calibrated_from="old")
-    assert "python -m app calibrate --model old --data" in again
+
+
+def test_says_how_it_was_calibrated_again(tmp_path: Path) -> None:
+    asked = {"head": "taskwise", "space": "auto", "score": "auto", "taxonomy": "auto"}
+    method = {"asked": asked, "candidates": [], "pictures": 9, "measured": NO_SETS}
+    chosen = {**method, "reference": NO_SETS}
+    page = report(tmp_path, "taskwise", "task", calibrated_from="old", chosen=chosen)
+    assert command_in(page) == (
+        "calibrate --model old --data 'some data' --layout auto --runtime openvino "
+        "--precision bf16 --alpha 0.1 --head taskwise --space auto --score auto --taxonomy auto"
+    )
+    assert "from the same bundle old" in page
+
+
+def test_says_that_a_search_which_was_cut_may_come_out_otherwise(tmp_path: Path) -> None:
+    for cut in (False, True):
+        page = report(tmp_path, "taskwise", "task", search={"cut": cut})
+        assert ("depends on the machine's speed" in page) == cut
 
 
 def test_compares_runtimes_where_there_are_several(tmp_path: Path) -> None:
-    one = {"colour": {"accuracy": 0.9, "coverage": 0.91, "avg_set_size": 1.5}}
-    two = {"colour": {"accuracy": 0.88, "coverage": 0.9, "avg_set_size": 1.75}}
-    assert "By runtime" not in report(tmp_path, "taskwise", "task", measured={"a-bf16": one})
-    both = {"openvino-int8": two, "openvino-bf16": one}
+    full = {"colour": {"accuracy": 0.9, "coverage": 0.91, "avg_set_size": 1.5}}
+    cheap = {"colour": {"accuracy": 0.88, "coverage": 0.9, "avg_set_size": 1.75}}
+    # What concerns all at once is no task.
+    for of, accuracy in ((full, 0.5), (cheap, 0.1)):
+        of[JOINT] = {"accuracy": accuracy, "coverage": 0.9, "avg_set_size": 9.0}
+    alone = {"openvino-bf16": full}
+    assert "By runtime" not in report(tmp_path, "taskwise", "task", measured=alone)
+    both = {"openvino-int8-bf16": cheap, **alone}
     page = " ".join(report(tmp_path, "taskwise", "task", measured=both).split())
-    assert "openvino-int8 has an accuracy -0.020 and a mean set size +0.25 beside" in page
+    assert (
+        "the quantised network (openvino-int8-bf16) has an accuracy 0.020 lower than that in full "
+        "precision (openvino-bf16), and 0.25 classes more in a set." in page
+    )
+    floats = {"torch-cuda-bf16": full, **alone}
+    page = report(tmp_path, "taskwise", "task", measured=floats)
+    assert "<td>torch-cuda-bf16</td>" in page and "quantised" not in page
 
 
 def test_a_mean_size_of_any_size() -> None:
