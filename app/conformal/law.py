@@ -51,6 +51,10 @@ class CoverageLaw:
         low, high = self._count.ppf([tail, 1 - tail]) / self.m
         return float(low), float(high)
 
+    def pmf(self, covered: ArrayLike) -> Floats:
+        """Probability that just so many of the m pictures are covered, of any shape."""
+        return self._count.pmf(covered)
+
     def cdf(self, covered: ArrayLike) -> Floats:
         """Probability that at most so many of the m pictures are covered, of any shape."""
         return self._count.cdf(covered)
@@ -78,5 +82,4 @@ def of_groups(laws: Iterable[CoverageLaw]) -> Floats:
 
     So it is of a task whose classes have a threshold each, given how many pictures each class has.
     """
-    each = (np.diff(law.cdf(np.arange(-1, law.m + 1))) for law in laws)
-    return reduce(np.convolve, each, np.ones(1))
+    return reduce(np.convolve, (law.pmf(np.arange(law.m + 1)) for law in laws), np.ones(1))

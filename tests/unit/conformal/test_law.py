@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from scipy.stats import kstest
 import app.conformal.calibration
 from app.conformal.calibration import rank, threshold
 from app.conformal.checks import as_alpha
-from app.conformal.law import CoverageLaw
+from app.conformal.law import CoverageLaw, of_groups
 from app.conformal.resplits import divisions, resplits
 from tests.unit.conformal.draws import problem
 
@@ -51,6 +51,37 @@ def test_its_mean_is_the_promise_and_its_interval_holds_the_rest(
     assert (
         law.cdf(round(low * m)) >= 0.05 - 1e-9 and 1 - law.cdf(round(high * m) - 1) >= 0.05 - 1e-9
     )
+
+
+SIZES = st.tuples(st.integers(1, 4), st.integers(1, 3))
+
+
+@given(sizes=st.lists(SIZES, min_size=1, max_size=3), alpha=ALPHAS)
+@settings(max_examples=30, deadline=None)
+def test_of_groups_it_counts_all_divisions_of_all_pools(
+    sizes: list[tuple[int, int]], alpha: float
+) -> None:
+    """Each group of n and m pictures is divided by itself: every choice of divisions counts one."""
+    of_group = []
+    for n, m in sizes:
+        pool = np.arange(n + m, dtype=np.float64)
+        of_group.append(
+            [
+                int((np.delete(pool, rows) <= threshold(pool[list(rows)], as_alpha(alpha))).sum())
+                for rows in combinations(range(n + m), n)
+            ]
+        )
+    together = [sum(covered) for covered in product(*of_group)]
+    often = np.bincount(together, minlength=1 + sum(m for _, m in sizes))
+    law = of_groups(CoverageLaw(n, m, alpha) for n, m in sizes)
+    np.testing.assert_allclose(law, often / len(together), atol=1e-12)
+
+
+def test_of_groups_of_many_pictures_it_is_quick() -> None:
+    """From the law's sums it would take a minute: each number covered is a sum over all below."""
+    law = of_groups([CoverageLaw(50_000, 50_000, 0.1), CoverageLaw(99, 100, 0.1)])
+    assert len(law) == 50_101 and law.sum() == pytest.approx(1)
+    assert law @ np.arange(50_101) == pytest.approx(45_090, 1e-4)
 
 
 def test_too_few_scores_cover_everything() -> None:
