@@ -41,12 +41,12 @@ _TASKS = 6
 _SKIPPED = 5
 
 #: What decides a training run, beside the folder.
-_DECISIVE = (
+_DECISIVE: tuple[str, ...] = (
     *("layout", "backbone", "weights", "recipe", "views", "search_s", "runtime", "precision"),
     *("alpha", *METHOD, "seed"),
 )
 #: Of these, what decides a calibration; the bundle that is calibrated again decides the others.
-_OF_CALIBRATION = ("layout", "runtime", "precision", "alpha", *METHOD)
+_OF_CALIBRATION: tuple[str, ...] = ("layout", "runtime", "precision", "alpha", *METHOD)
 
 PAGES = Environment(loader=PackageLoader("app.report", "."), autoescape=True, trim_blocks=True)
 
@@ -224,7 +224,7 @@ def _runtimes(measured: Mapping[str, Any]) -> dict[str, Any] | None:
         kind: {title(task): of for task, of in results.items()}
         for kind, results in measured.items()
     }
-    of_form = {_is_quantised(kind): kind for kind in reversed(measured)}
+    of_form = {_is_quantised(kind): kind for kind in reversed(list(measured))}
     if len(of_form) < 2:
         return {"rows": rows, "cost": None}
     cheap, full = of_form[True], of_form[False]

@@ -65,6 +65,7 @@ def lines(page: str) -> list[tuple[str, str]]:
     return [(found[1], row) for found, row in named if found]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_methods_that_break_the_promise_come_last_and_are_never_best(tmp_path: Path) -> None:
     page = write(
         tmp_path,
@@ -80,6 +81,7 @@ def test_methods_that_break_the_promise_come_last_and_are_never_best(tmp_path: P
     assert "broken" not in pip + hinge
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_coverage_a_little_below_is_within_chance(tmp_path: Path) -> None:
     """With a deviation of 0.023 over four divisions the mean's interval reaches 0.037 up."""
     for coverage, broken in ((0.87, False), (0.86, True)):
@@ -105,6 +107,7 @@ def test_the_best_and_the_own_are_shown_and_the_rest_is_folded(tmp_path: Path) -
     assert len(lines(folded)) == 7
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_name_is_no_markup(tmp_path: Path) -> None:
     assert "<cars>" not in write(tmp_path, measured("hinge", 0.9, 1))
 
@@ -118,6 +121,7 @@ def test_a_name_is_no_markup(tmp_path: Path) -> None:
         ("joint", "global", set()),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_the_law_stands_where_it_is_known(
     tmp_path: Path, space: str, taxonomy: str, known: set[str]
 ) -> None:
@@ -134,6 +138,7 @@ def test_the_law_stands_where_it_is_known(
     }
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_way_to_be_right_of_all_at_once(tmp_path: Path) -> None:
     """It is no task, so it has columns of its own and no part in the tasks' means."""
     rows = measured("hinge", 0.9, 1.5)
@@ -146,6 +151,7 @@ def test_another_way_to_be_right_of_all_at_once(tmp_path: Path) -> None:
     assert without.count("<td></td>") == 2 and ">nan" not in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_countless_combinations(tmp_path: Path) -> None:
     rows = measured("hinge", 0.9, 1)
     for row in rows:
@@ -154,6 +160,7 @@ def test_countless_combinations(tmp_path: Path) -> None:
     assert "<td>1e+30<small> ± 0</small></td>" in write(tmp_path, rows).replace(' class="best"', "")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_task_alone(tmp_path: Path) -> None:
     told = facts() | {"tasks": {"type": ["car", "bus"]}}
     rows = [*measured("hinge", 0.9, 1.5), *measured("pip", 0.9, 1.4)]
@@ -165,6 +172,7 @@ def test_one_task_alone(tmp_path: Path) -> None:
     assert "Smallest sets: taskwise head, taskwise space, pip, task</strong>" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_best_is_named_with_what_chance_may_explain(tmp_path: Path) -> None:
     rows = [*measured("pip", 0.9, 1.2), *measured("hinge", 0.9, 1.5), *measured("aps", 0.9, 1.6)]
     for at, row in enumerate(rows):

@@ -82,6 +82,7 @@ def sentences(page: str, beginning: str) -> list[str]:
 
 
 @pytest.mark.parametrize("space", ["taskwise", "joint"])
+@pytest.mark.usefixtures("undrawn")
 def test_says_which_classes_fall_short_and_which_have_no_threshold(
     tmp_path: Path, space: str
 ) -> None:
@@ -113,6 +114,7 @@ def test_the_same_numbers_give_the_same_page(tmp_path: Path) -> None:
     assert report(tmp_path, "taskwise", "class") == report(tmp_path, "taskwise", "class")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_law_is_shown_only_where_it_is_known(tmp_path: Path) -> None:
     by_class = report(tmp_path, "taskwise", "class")
     assert "beta-binomial, one a class" in by_class
@@ -122,6 +124,7 @@ def test_a_law_is_shown_only_where_it_is_known(tmp_path: Path) -> None:
     assert re.search(r"as that of all at once in [\d.]+ of 100", joint)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_shows_a_dozen_pictures_of_a_kind_and_none_that_is_gone(tmp_path: Path) -> None:
     page = report(tmp_path, "taskwise", "task")
     images = [int(i) for i in re.findall(r'alt="&lt;i&gt;(\d+).png"', page)]
@@ -132,6 +135,7 @@ def test_shows_a_dozen_pictures_of_a_kind_and_none_that_is_gone(tmp_path: Path) 
     assert all('class="bad"' in figure for figure in wrong.split("<figure>")[1:])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_many_classes_are_bounded(tmp_path: Path) -> None:
     names = {"colour": ["red", "blue", "grey", "pink"], "type": [f"kind {i}" for i in range(90)]}
     page = report(tmp_path, "taskwise", "task", names)
@@ -148,6 +152,7 @@ def test_many_classes_are_bounded(tmp_path: Path) -> None:
         ("torch-cuda-bf16", "--runtime torch --precision bf16"),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_says_how_to_make_it_again(tmp_path: Path, kind: str, runtime: str) -> None:
     page = report(tmp_path, "taskwise", "task", calibrations=[kind])
     assert command_in(page) == (
@@ -158,6 +163,7 @@ def test_says_how_to_make_it_again(tmp_path: Path, kind: str, runtime: str) -> N
     assert "sha256 beef" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_says_how_it_was_calibrated_again(tmp_path: Path) -> None:
     asked = {"head": "taskwise", "space": "auto", "score": "auto", "taxonomy": "auto"}
     method = {"asked": asked, "candidates": [], "pictures": 9, "measured": NO_SETS}
@@ -170,12 +176,14 @@ def test_says_how_it_was_calibrated_again(tmp_path: Path) -> None:
     assert "from the same bundle old" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_says_that_a_search_which_was_cut_may_come_out_otherwise(tmp_path: Path) -> None:
     for cut in (False, True):
         page = report(tmp_path, "taskwise", "task", search={"cut": cut})
         assert ("depends on the machine's speed" in page) == cut
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_compares_runtimes_where_there_are_several(tmp_path: Path) -> None:
     full = {"colour": {"accuracy": 0.9, "coverage": 0.91, "avg_set_size": 1.5}}
     cheap = {"colour": {"accuracy": 0.88, "coverage": 0.9, "avg_set_size": 1.75}}
