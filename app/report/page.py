@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from itertools import islice
@@ -89,6 +89,8 @@ def write_report(
     """
     names: dict[str, list[str]] = facts["tasks"]
     few = list(names)[:_TASKS]
+    # One task alone is all at once.
+    told = list(names) if len(names) == 1 else [*names, JOINT, BONFERRONI]
     labels = examined.pictures.labels
     promised = 1 - measured.alpha
     answers = measured.answers
@@ -106,12 +108,12 @@ def write_report(
         tasks={task: (len(names[task]), names[task][:12]) for task in names},
         few=few,
         most_classes=CLASSES,
-        results={title(task): metrics for task, metrics in measured.results.items()},
+        results={title(task): m for task, m in measured.results.items() if task in told},
         weighted=measured.weighted,
         mean_size=mean_size,
         unlimited=_named(names, measured.unlimited),
         short=_named(names, short),
-        strata=_strata(measured),
+        strata=_strata(measured, told),
         promise=coverage_by_alpha(
             _ALPHAS,
             _coverages(method, examined, _ALPHAS),
@@ -136,7 +138,7 @@ def write_report(
         uncertain=show(uncertain(answers, probs), *pictures),
         missed=show(missed(answers, probs, labels), *pictures),
         outliers=show(np.argsort(examined.outlier_p, kind="stable"), *pictures),
-        outlier_plot=outlier_p_values(examined.outlier_p),
+        outlier_plot=outlier_p_values(examined.outlier_p, facts["splits"]["calib"]),
         outlier_rate=float(np.mean(examined.outlier_p <= measured.alpha)),
         runtimes=_runtimes(facts.get("measured", {})),
         command=_command(facts, settings),
@@ -168,7 +170,9 @@ def _coverages(
 ) -> dict[str, list[float]]:
     """Coverage at each alpha, by title; of many tasks the first."""
     coverage: dict[str, list[float]] = {}
-    kept = [*list(method.classes)[:_TASKS], JOINT, BONFERRONI]
+    kept = list(method.classes)[:_TASKS]
+    if len(method.classes) > 1:
+        kept += [JOINT, BONFERRONI]
     for alpha in alphas:
         outcomes = method.answer(examined.probs, alpha).outcomes(examined.pictures.labels)
         for task in kept:
@@ -243,8 +247,11 @@ def _is_quantised(kind: str) -> bool:
     return network_of(kind) == "int8"
 
 
-def _command(facts: Mapping[str, Any], settings: Settings) -> str:
-    """The command that makes the same again, whatever the defaults and the machine would choose."""
+def _command(facts: Mapping[str, Any], settings: Settings) -> list[str]:
+    """The command that makes the same again, whatever the defaults and the machine would choose.
+
+    In parts that each stay on a line.
+    """
     kind = facts["calibrations"][0]
     asked = {
         **settings.model_dump(include=set(_DECISIVE)),
@@ -254,14 +261,13 @@ def _command(facts: Mapping[str, Any], settings: Settings) -> str:
         "runtime": kind.split("-")[0],
         "precision": "int8" if _is_quantised(kind) else kind.split("-")[-1],
     }
-    words, decisive = ["train"], _DECISIVE
+    parts, decisive = ["python -m app train"], _DECISIVE
     if "calibrated_from" in facts:
-        words, decisive = ["calibrate", "--model", facts["calibrated_from"]], _OF_CALIBRATION
-    words += ["--data", str(settings.data_dir)]
-    for name in decisive:
-        if asked[name] is not None:
-            words += [flag_name(name), str(asked[name])]
-    return "python -m app " + " ".join(map(quote, words))
+        parts = ["python -m app calibrate", f"--model {quote(facts['calibrated_from'])}"]
+        decisive = _OF_CALIBRATION
+    parts.append(f"--data {quote(str(settings.data_dir))}")
+    given = [name for name in decisive if asked[name] is not None]
+    return parts + [f"{flag_name(name)} {quote(str(asked[name]))}" for name in given]
 
 
 def _named(
@@ -274,11 +280,13 @@ def _named(
     return {task: classes for task, classes in chosen.items() if classes}
 
 
-def _strata(measured: Evaluation) -> dict[str, dict[str, dict[str, Any]]]:
-    """Of each task, what is known of each stratum of set sizes: {title: {sizes: numbers}}."""
+def _strata(measured: Evaluation, told: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Of each task that is told of, what its strata came to: {title: {sizes: numbers}}."""
     occur = np.any([found.n > 0 for found in measured.by_size.values()], axis=0)
     rows: dict[str, dict[str, dict[str, Any]]] = {}
     for task, found in measured.by_size.items():
+        if task not in told:
+            continue
         low, high = found.interval
         below = found.below(1 - measured.alpha)
         rows[title(task)] = {

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import betabinom
 
 from app.conformal.law import CoverageLaw
 from app.conformal.metrics import Rates
@@ -49,10 +49,12 @@ def coverage_by_alpha(
         promised = 1 - np.asarray(alphas)
         laws = [CoverageLaw(n_calib, n_test, alpha) for alpha in alphas]
         low, high = zip(*(law.interval() for law in laws), strict=True)
-        axes.fill_between(promised, low, high, color="#d9dee7", label="95 % of draws, one task")
+        axes.fill_between(
+            promised, low, high, color="#d9dee7", label="95 % of draws, one threshold"
+        )
         axes.plot(promised, promised, color="#8b95a5", linewidth=0.8)
         for colour, (name, values) in zip(_COLOURS * 9, coverage.items(), strict=False):
-            axes.plot(promised, values, color=colour, marker="o", markersize=3, label=name)
+            axes.plot(promised, values, color=colour, marker="o", markersize=3, label=_short(name))
         axes.set(xlabel="coverage promised", ylabel="coverage measured", title="Promise and proof")
         axes.legend(frameon=False, loc="lower right", fontsize=7)
         return _svg(figure, "measured against promised coverage")
@@ -68,7 +70,7 @@ def set_sizes(sizes: Mapping[str, NDArray[np.int64]]) -> str:
         for i, (name, s) in enumerate(sizes.items()):
             share = np.bincount(s, minlength=largest + 1) / len(s)
             places = np.arange(largest + 1) + (i - (len(sizes) - 1) / 2) * width
-            axes.bar(places, share, width, color=_COLOURS[i % len(_COLOURS)], label=name)
+            axes.bar(places, share, width, color=_COLOURS[i % len(_COLOURS)], label=_short(name))
         axes.set(xlabel="classes in the set", ylabel="share of pictures", title="Set sizes")
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
         axes.legend(frameon=False)
@@ -100,15 +102,17 @@ def class_coverage(task: str, names: Sequence[str], coverage: Rates, promised: f
             xlim=(0, 1.02),
             ylim=(len(rows) - 0.4, -0.6),
             xlabel="coverage",
-            title=f"{_short(task)}: coverage by class",
         )
+        # Over the whole figure: names of classes leave the axes little width.
+        title = f"{_short(task)}: coverage by class"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
         return _svg(figure, f"{task}: coverage of each class with its interval")
 
 
 def coverages_and_laws(laws: Mapping[str, tuple[NDArray[np.float64], int]], promised: float) -> str:
     """The law of each number of covered pictures, (m + 1,), and where the measured number lies."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.6, 0.8 + 1.0 * len(laws)), layout="constrained")
+        figure = Figure(figsize=(4.6, 1.1 + 0.9 * len(laws)), layout="constrained")
         rows = figure.subplots(len(laws), sharex=True, squeeze=False)[:, 0]
         lowest = 1.0
         for axes, (name, (law, covered)) in zip(rows, laws.items(), strict=True):
@@ -122,29 +126,54 @@ def coverages_and_laws(laws: Mapping[str, tuple[NDArray[np.float64], int]], prom
             axes.set(yticks=[], ylim=(0, None))
             axes.set_title(f"{_short(name)}: {covered / m:.3f} of {m}", fontsize=9)
             axes.spines["left"].set_visible(False)
-        rows[-1].set(xlabel="coverage (line: measured here)", xlim=(max(0, lowest), 1.005))
+        figure.suptitle("Coverage and its law", x=0.01, ha="left", fontsize=10, fontweight="bold")
+        rows[-1].set(
+            xlabel="coverage (orange: measured here, grey: promised)", xlim=(max(0, lowest), 1.005)
+        )
         return _svg(figure, "measured coverage of each task within the law of its coverage")
 
 
-def outlier_p_values(p_values: NDArray[np.float64]) -> str:
-    """How the outlier p-values (m,) are distributed, with where 95 % of the bars should end."""
+def outlier_p_values(p_values: NDArray[np.float64], n_calib: int) -> str:
+    """How the outlier p-values (m,) are distributed, with where 95 % of the bars should end.
+
+    The p-values are ranks among ``n_calib`` pictures.
+    """
     bins, m = 10, len(p_values)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 2.8), layout="constrained")
         axes = figure.subplots()
-        low, high = binom.ppf((0.025, 0.975), m, 1 / bins)
-        axes.axhspan(low, high, color="#d9dee7", label="95 % of bars, if uniform")
         count, edges = np.histogram(p_values, bins, (0, 1))
+        low, high = bar_limits(m, n_calib, bins)
+        axes.stairs(
+            high, edges, baseline=low, fill=True, color="#d9dee7", label="95 % of draws, if alike"
+        )
         axes.stairs(count, edges, color=_COLOURS[0], linewidth=1.6, label="measured")
         axes.set(
             xlim=(0, 1),
-            ylim=(0, 1.25 * max(count.max(), high)),
+            ylim=(0, 1.25 * max(count.max(), high.max())),
             xlabel="outlier p-value",
             ylabel="pictures",
             title="Like the calibration pictures?",
         )
         axes.legend(frameon=False, loc="upper right", ncols=2)
         return _svg(figure, "distribution of the outlier p-values of the test pictures")
+
+
+def bar_limits(m: int, n_calib: int, bins: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Between which counts 95 % of draws have each bar of m p-values, two of (bins,).
+
+    All are ranks among the same n calibration pictures, and k of the n + 1 ranks fall into a bar.
+    So its count is beta-binomial(m, k, n + 1 - k): wider than the binomial law of p-values that
+    know nothing of each other.
+    """
+    ranks = np.arange(1, n_calib + 2) / (n_calib + 1)
+    k = np.histogram(ranks, bins, (0, 1))[0]
+    some = np.clip(k, 1, n_calib)  # A bar without ranks stays empty.
+    low, high = (
+        np.where(k > 0, betabinom.ppf(tail, m, some, n_calib + 1 - some), 0)
+        for tail in (0.025, 0.975)
+    )
+    return low, high
 
 
 def reliability_diagram(task: str, curve: ReliabilityCurve) -> str:
@@ -161,7 +190,8 @@ def reliability_diagram(task: str, curve: ReliabilityCurve) -> str:
         axes.set(
             ylim=(-0.02, 1.02),
             ylabel="rate at which it is right",
-            title=f"{task}: expected calibration error {curve.expected_calibration_error:.3f}",
+            title=f"{_short(task)}\n"
+            f"expected calibration error {curve.expected_calibration_error:.3f}",
         )
         counts.stairs(curve.correct.n, curve.edges, color="#b9c3d3", fill=True)
         counts.set(xlim=(0, 1.02), xlabel="probability of the top class", ylabel="pictures")
@@ -197,7 +227,7 @@ def coverage_distribution(
             )
             axes.stairs(np.diff(below), edges, color=_COLOURS[0], linewidth=1.4, label="its law")
         axes.axvline(promised, color=_COLOURS[1], linewidth=1, label="promised")
-        axes.set(xlabel="coverage", ylabel="share of the divisions", title=name)
+        axes.set(xlabel="coverage", ylabel="share of the divisions", title=_short(name))
         axes.legend(frameon=False, loc="upper left")
         return _svg(figure, f"{name}: coverage of many random divisions")
 
@@ -214,7 +244,8 @@ def _edges(
 
 
 def _short(name: str) -> str:
-    """A name that leaves room for its plot."""
+    """A name that leaves room for its plot, on one line."""
+    name = " ".join(name.split())
     return name if len(name) <= 24 else name[:23] + "…"
 
 

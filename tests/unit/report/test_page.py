@@ -40,7 +40,7 @@ def report(
     (probs, labels), (new, truths) = (seen(*problem(rng, n, classes)) for n in (2000, 200))
     grey = truths["colour"] == 2
     new["colour"][grey] = np.roll(new["colour"][grey], 1, axis=1)
-    truths["type"][::4] = -1
+    truths[list(names)[-1]][::4] = -1
     if space == "joint":
         probs, new = {JOINT: multiply(probs)}, {JOINT: multiply(new)}
     method = Method.calibrate(probs, labels, classes, "hinge", taxonomy, 0)
@@ -48,7 +48,7 @@ def report(
         "name": "first",
         "alpha": 0.1,
         "tasks": names,
-        "splits": {"calib": len(labels["type"]), "test": len(grey)},
+        "splits": {"calib": len(labels["colour"]), "test": len(grey)},
         "method": {"head": space, "space": space, "score": "hinge", "taxonomy": taxonomy},
         "backbone": {"name": "none", "weights_sha256": "0"},
         "calibrations": ["openvino-bf16"],
@@ -72,8 +72,8 @@ NO_SETS = {"avg_set_size": 1.0, "covgap": 0.0}
 
 
 def command_in(page: str) -> str:
-    [command] = re.findall(r"<pre><code>python -m app (.*?)</code>", page)
-    return unescape(command)
+    [command] = re.findall(r"<pre><code>(.*?)</code>", page)
+    return unescape(re.sub("</?span>", "", command)).removeprefix("python -m app ")
 
 
 def sentences(page: str, beginning: str) -> list[str]:
@@ -121,7 +121,7 @@ def test_a_law_is_shown_only_where_it_is_known(tmp_path: Path) -> None:
     shared = report(tmp_path, "taskwise", "cluster")
     assert "beta-binomial" not in shared and "there is no exact law" in shared
     joint = report(tmp_path, "joint", "task")
-    assert re.search(r"as that of all at once in [\d.]+ of 100", joint)
+    assert re.search(r"draws\n[\d.]+ have a coverage as (low|high) as that of all at once", joint)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -201,6 +201,23 @@ def test_compares_runtimes_where_there_are_several(tmp_path: Path) -> None:
     floats = {"torch-cuda-bf16": full, **alone}
     page = report(tmp_path, "taskwise", "task", measured=floats)
     assert "<td>torch-cuda-bf16</td>" in page and "quantised" not in page
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("space", ["taskwise", "joint"])
+def test_one_task_alone_is_not_told_twice(tmp_path: Path, space: str) -> None:
+    assert "<td>all at once" in report(tmp_path, space, "task")
+    page = report(tmp_path, space, "task", {"colour": NAMES["colour"]})
+    assert "<td>all at once" not in page and "Weighted by" not in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_promises_what_the_taxonomy_does(tmp_path: Path) -> None:
+    assert "as a mean over the tasks," in report(tmp_path, "taskwise", "global")
+    for space, taxonomy in (("taskwise", "task"), ("joint", "global")):
+        assert "as a mean over the tasks," not in report(tmp_path, space, taxonomy)
+    alone = {"colour": NAMES["colour"]}
+    assert "as a mean over the tasks," not in report(tmp_path, "taskwise", "global", alone)
 
 
 def test_a_mean_size_of_any_size() -> None:

@@ -7,9 +7,16 @@ import re
 import numpy as np
 import pytest
 
+from app.conformal.calibration import p_values
 from app.conformal.metrics import Rates
 from app.conformal.reliability import reliability_curve
-from app.report.plots import CLASSES, class_coverage, reliability_diagram, set_sizes
+from app.report.plots import (
+    CLASSES,
+    bar_limits,
+    class_coverage,
+    reliability_diagram,
+    set_sizes,
+)
 from tests.unit.conformal.draws import problem
 
 
@@ -50,3 +57,18 @@ def test_of_many_classes_the_worst_are_shown() -> None:
     svg = class_coverage("t", [f"c{i}" for i in range(300)], Rates(n, hits), 0.9)
     [kept, short] = intervals(svg)
     assert (len(kept), len(short)) == (CLASSES - 30, 30)
+
+
+@pytest.mark.parametrize("n_calib", [5, 99, 400])
+def test_bars_of_p_values_end_where_nineteen_in_twenty_do(n_calib: int) -> None:
+    """They share their calibration pictures: bars scatter more than if they did not."""
+    rng = np.random.default_rng(0)
+    draws, m, bins = 2000, 300, 10
+    counts = []
+    for _ in range(draws):
+        scores = rng.random(n_calib + m)
+        found = p_values(np.sort(scores[:n_calib]), scores[n_calib:])
+        counts.append(np.histogram(found, bins, (0, 1))[0])
+    low, high = bar_limits(m, n_calib, bins)
+    inside = np.mean((low <= counts) & (counts <= high), axis=0)
+    assert (inside > 0.935).all() and (inside[high > low] < 0.985).all()
