@@ -40,7 +40,7 @@ from app.settings import METHOD, Settings
 _VERSIONS = ("torch", "openvino", "numpy", "timm", "pytorch-lightning", "pillow")
 
 #: The settings that decide a run's results, beside those that are among the facts of its bundle.
-_DECISIVE = {"layout", "alpha", *METHOD}
+_DECISIVE = {"layout", "finetune", "search_s", "alpha", *METHOD}
 
 
 def train(settings: Settings) -> Path:

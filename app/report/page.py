@@ -42,8 +42,8 @@ _SKIPPED = 5
 
 #: What decides a training run, beside the folder.
 _DECISIVE: tuple[str, ...] = (
-    *("layout", "backbone", "weights", "recipe", "views", "search_s", "runtime", "precision"),
-    *("alpha", *METHOD, "seed"),
+    *("layout", "backbone", "weights", "finetune", "recipe", "views", "search_s"),
+    *("runtime", "precision", "alpha", *METHOD, "seed"),
 )
 #: Of these, what decides a calibration; the bundle that is calibrated again decides the others.
 _OF_CALIBRATION: tuple[str, ...] = ("layout", "runtime", "precision", "alpha", *METHOD)
