@@ -24,12 +24,17 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from app.disk import writing
+from app.errors import SuresetError
 from app.vision.backbones import Backbone
 from app.vision.encoder import RECIPES, Encoder
+from app.vision.runtimes import OpenVINORuntime
 
 #: Pictures that the ranges of a quantised network's activations are taken from. NNCF's own default,
 #: 300, takes three times as long.
 QUANTISING_PICTURES = 100
+
+#: How far an exported network's features may be from torch's, which sums in another order.
+_LARGEST_ERROR = 1e-3
 
 
 def exported(backbone: Backbone, recipe: str, cache_dir: Path) -> Path:
@@ -133,3 +138,22 @@ def _export(encoder: Encoder, size: int, folder: Path) -> None:
         )
     graph = ov.Core().read_model(folder / "encoder.onnx")
     ov.save_model(graph, folder / "encoder.xml", compress_to_fp16=False)
+    _verify(encoder, size, folder)
+
+
+def _verify(encoder: Encoder, size: int, folder: Path) -> None:
+    """See that the graph computes what the network does, whatever architecture that is.
+
+    Raises:
+        SuresetError: it does not.
+    """
+    pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    with torch.inference_mode():
+        expected = encoder(torch.from_numpy(pictures)).numpy()
+    [found] = OpenVINORuntime(folder, "f32").encode([pictures])
+    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    if not error < _LARGEST_ERROR:
+        raise SuresetError(
+            f"exported, the network computes other features than in torch (off by {error:.1e} of "
+            "their size): choose another --backbone."
+        )

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from app.data.pictures import read_rgb
 from app.data.sample import write_sample
+from app.errors import SuresetError
+from app.vision import exporting
 from app.vision.backbones import EMBEDDED, as_backbone, find_weights
 from app.vision.exporting import exported, quantised
 from app.vision.runtimes import CannotRun, OpenVINORuntime, best_float, kinds_for, network_of
@@ -72,3 +75,21 @@ def test_with_a_gpu_both_the_gpu_and_the_cpu_are_calibrated_for(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert kinds_for("auto", "auto") == ["torch-cuda-bf16", f"openvino-{best_float()}"]
     assert kinds_for("openvino", "auto") == [f"openvino-{best_float()}"]
+
+
+def test_a_network_that_is_exported_wrongly_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = find_weights(EMBEDDED, tmp_path, tmp_path)
+    assert weights is not None
+    monkeypatch.setattr(
+        exporting.Encoder, "forward", lambda self, pictures: _drawn(pictures.shape[0])
+    )
+    with pytest.raises(SuresetError, match="computes other features than in torch"):
+        exported(as_backbone(EMBEDDED, weights), "stages", tmp_path)
+    assert not list((tmp_path / "encoders").glob("tf*[!k]"))
+
+
+def _drawn(n: int) -> torch.Tensor:
+    """Other numbers in each call, as of an operation that tracing makes a constant of."""
+    return torch.rand(n, 5)
