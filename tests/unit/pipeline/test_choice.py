@@ -67,8 +67,8 @@ def problem() -> tuple[Heads, Pictures, np.ndarray, Labels]:
         scale=np.ones(2 * outputs, np.float32),
         layers={
             "taskwise": {
-                "a": [(eye[:, :4], np.zeros(4, np.float32))],
-                "b": [(eye[:, 4:], np.zeros(3, np.float32))],
+                "colour": [(eye[:, :4], np.zeros(4, np.float32))],
+                "type": [(eye[:, 4:], np.zeros(3, np.float32))],
             },
             JOINT: {JOINT: [(joint, np.zeros(12, np.float32))]},
         },
