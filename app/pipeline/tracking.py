@@ -212,18 +212,21 @@ class Tracking:
         facts = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
         artifact = wandb.Artifact(name, type="model", metadata=facts)
         say(f"W&B: sending the bundle ({size / 1e6:.0f} MB), Ctrl-C leaves it out")
-        with tempfile.TemporaryDirectory() as elsewhere:
-            # The server is told where files lie, which is nobody's business.
-            place = Path(elsewhere, "bundle")
-            place.symlink_to(bundle.resolve())
-            # Nobody writes into a bundle: it is sent from where it lies, without a copy.
-            artifact.add_dir(str(place), skip_cache=True, policy="immutable")
-            try:
+        try:
+            with tempfile.TemporaryDirectory() as elsewhere:
+                # The server is told where files lie, which is nobody's business.
+                place = Path(elsewhere, "bundle")
+                place.symlink_to(bundle.resolve())
+                # Nobody writes into a bundle: it is sent from where it lies, without a copy.
+                artifact.add_dir(str(place), skip_cache=True, policy="immutable")
                 self._run.log_artifact(artifact)
                 artifact.wait(timeout=round(_PATIENCE + size / _SLOWEST))
-            except (wandb.Error, ValueError) as error:
-                why = self._without_key(" ".join(str(error).split()))
-                say(f"W&B: the bundle did not arrive ({why}); it is in {bundle}")
+        except (wandb.Error, ValueError) as error:
+            why = self._without_key(" ".join(str(error).split()))
+            say(f"W&B: the bundle did not arrive ({why}); it is in {bundle}")
+        except (KeyboardInterrupt, SystemExit):
+            say(f"W&B: the bundle is left out; it is in {bundle}")
+            raise
 
     def _close(self, status: int) -> None:
         """End the run, and the process of W&B's that it was handed to."""
@@ -233,7 +236,7 @@ class Tracking:
             if self._run is not None:
                 self._run.finish(status)
         except BaseException as error:  # Also where a stop cuts it short.
-            say(f"W&B: not all arrived in time, {self._upload()} uploads the rest")
+            say(f"W&B: not all numbers arrived in time, {self._upload()} uploads the rest of them")
             if not isinstance(error, TimeoutError):
                 raise
         finally:
