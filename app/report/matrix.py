@@ -32,6 +32,8 @@ _COLUMNS = ["set size", "class coverage gap", "singletons"]
 _CALLED = {"avg_set_size": "set size", "covgap": "class coverage gap"}
 #: So many methods are shown at once, with the best of each column; the others are folded away.
 _SHOWN = 12
+#: Of more tasks than this the first have columns and plots; the files have all.
+_TASKS = 6
 
 
 def _number(value: float, beside: float) -> str:
@@ -168,6 +170,7 @@ def write_matrix(
             for alpha, at in of_alpha.items()
         ],
         n_often=often.division.nunique(),
+        few=_TASKS if len(tasks) > _TASKS else None,
         distributions=list(_distributions(often[often.task != PRODUCT], facts, own)),
         mean=MEAN,
     )
@@ -190,12 +193,12 @@ def _matrix(
     together = [name for name in names if name not in tasks]
     for name in together:
         wide[_combinations(name)] = of[name].avg_set_size
-    for name in names:
-        wide[_coverage(name)] = of[name].coverage
+    coverages = {_coverage(name): name for name in names}
+    for column, name in coverages.items():
+        wide[column] = of[name].coverage
 
     methods = wide.groupby(_METHOD, sort=False)
     mean, std = methods.mean(), methods.std()
-    coverages = {_coverage(name): name for name in names}
     # A method may lack one of the ways to be right of all at once: nothing is broken there.
     kept = coverage_holds(
         mean[list(coverages)], std[list(coverages)], every.division.nunique(), alpha
@@ -208,9 +211,13 @@ def _matrix(
     for column, part in fair.items():
         values = mean[column].where(part)
         marked[column] = values == (values.max() if column == "singletons" else values.min())
+    # From here on for those who look at it.
+    hidden = [_coverage(name) for name in tasks[_TASKS:]]
+    mean, std = mean.drop(columns=hidden), std.drop(columns=hidden)
+    marked = marked.drop(columns=hidden)
     broken = pd.DataFrame(False, mean.index, mean.columns)
-    for name in names:
-        broken[_coverage(name)] = ~kept[name]
+    for column in mean.columns.intersection(list(coverages)):
+        broken[column] = ~kept[coverages[column]]
 
     lines = {
         method: Line(method, method == own, [Cell(*numbers) for numbers in zip(*row, strict=True)])
@@ -257,7 +264,7 @@ def _bests(
         values = of[measure][task][method]
         return Cell(values.mean(), values.std())
 
-    for task in (MEAN, JOINT, *tasks):
+    for task in (MEAN, JOINT, *tasks[:_TASKS]):
         for measure, called in _CALLED.items():
             family = compared[(compared.task == task) & (compared.measure == measure)]
             for row in family[family.best].itertuples():
@@ -336,7 +343,8 @@ def _distributions(
     """
     (_, space, _, taxonomy), alpha = own, facts["alpha"]
     lawful = [JOINT] if space == JOINT else list(facts["tasks"])
-    for task, of_task in often.groupby("task", sort=False):
+    shown = often[~often.task.isin(list(facts["tasks"])[_TASKS:])]
+    for task, of_task in shown.groupby("task", sort=False):
         numbers = zip(of_task.n_calib, of_task.n_test, strict=True)
         laws = [CoverageLaw(int(n), int(m), alpha) for n, m in numbers]
         known = taxonomy == "task" and task in lawful
