@@ -46,7 +46,7 @@ def test_a_bin_without_pictures_is_left_out() -> None:
 @pytest.mark.parametrize("largest", [1, 4, 100, 1000])
 def test_sizes_are_whole_and_no_more_of_them_are_written_than_can_be_read(largest: int) -> None:
     svg = set_sizes({"t": np.array([1, 1, largest])})
-    ticks = re.findall(r'<g id="xtick_\d+">\s*<g id="line2d_\d+">.*?<!-- (.*?) -->', svg, re.DOTALL)
+    ticks = re.findall(r'<g id="xtick_\d+">.*?<text [^>]*>(.*?)</text>', svg, re.DOTALL)
     assert 2 <= len(ticks) <= 13
     assert all(tick.isdigit() for tick in ticks)
 
@@ -72,3 +72,16 @@ def test_bars_of_p_values_end_where_nineteen_in_twenty_do(n_calib: int) -> None:
     low, high = bar_limits(m, n_calib, bins)
     inside = np.mean((low <= counts) & (counts <= high), axis=0)
     assert (inside > 0.935).all() and (inside[high > low] < 0.985).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_any_script_are_text_and_no_markup() -> None:
+    coverage = Rates(np.array([20, 20, 20]), np.array([12, 15, 20]))
+    svg = class_coverage("車の色", ["赤い", "<b>$x^2$&", "two\nlines"], coverage, 0.9)
+    for name in (
+        "車の色: coverage by class",
+        "赤い (20)",
+        "&lt;b&gt;$x^2$&amp; (20)",
+        "two lines (20)",
+    ):
+        assert f">{name}</text>" in svg
