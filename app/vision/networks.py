@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from app.errors import SuresetError
-from app.vision.backbones import Backbone
+from app.vision.backbones import EMBEDDED, Backbone
 
 #: Of networks with many blocks of one resolution, as transformers have, so many are taken for
 #: stages.
@@ -151,8 +151,8 @@ def load_network(backbone: Backbone) -> Network:
     )
     wanted = _weights(network.net.state_dict())
     stored = _read(backbone)
-    if not wanted.keys() & stored.keys():
-        # The embedded weights spell the same tensors differently, in the same order.
+    if backbone.model == EMBEDDED and not wanted.keys() & stored.keys():
+        # Its package spells the same tensors differently, in the same order.
         stored = dict(zip(wanted, stored.values(), strict=False))
     wrong = [
         name
@@ -187,5 +187,12 @@ def _read(backbone: Backbone) -> dict[str, Tensor]:
 
 
 def _weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without batch norm's counters: answering needs none, older files lack them."""
-    return {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
+    """A state dict without batch norm's counters: answering needs none, older files lack them.
+
+    Nor does it need what a training put beside the tensors, such as the number of an epoch.
+    """
+    return {
+        name: t
+        for name, t in state.items()
+        if isinstance(t, Tensor) and not name.endswith("num_batches_tracked")
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,19 @@ def test_weights_of_another_architecture_are_one_sentence(tmp_path: Path) -> Non
     wrong = as_backbone("resnet34", backbone.weights)
     with pytest.raises(SuresetError, match=r"are not resnet34's: \d+ of its \d+ tensors are miss"):
         load_network(wrong)
+
+
+@pytest.mark.parametrize("rename", ["another's {}", None])
+def test_only_names_say_which_tensor_is_which(rename: str | None, tmp_path: Path) -> None:
+    """Tensors of the right shapes in the right order are another network's all the same."""
+    theirs, backbone = drawn("resnet18", tmp_path)
+    state = theirs.state_dict()
+    foreign = {rename.format(name): t for name, t in state.items()} if rename else {"epoch": 3}
+    torch.save(foreign, tmp_path / "foreign.pth")
+    with pytest.raises(SuresetError, match="are not resnet18's: 100 of its 100 tensors"):
+        load_network(replace(backbone, weights=tmp_path / "foreign.pth"))
+    torch.save({**state, "epoch": 3}, tmp_path / "more.pth")
+    load_network(replace(backbone, weights=tmp_path / "more.pth"))
 
 
 class Opened:
