@@ -14,6 +14,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def exported(backbone: Backbone, recipe: str, cache_dir: Path) -> Path:
         "recipe": RECIPES[recipe],
         "mean": backbone.mean,
         "std": backbone.std,
-        "size": backbone.preprocess.size,
+        # The graph follows from the size alone, a quantised one also from how pictures are resized.
+        "preprocess": asdict(backbone.preprocess),
+        "versions": _versions("openvino", "timm", "torch", "torchvision"),
     }
     size = backbone.preprocess.size
     place = _place(cache_dir, backbone.name.replace("/", "-"), facts)
@@ -72,9 +75,16 @@ def quantised(
     Raises:
         SuresetError: the cache cannot be written.
     """
-    facts = {"nncf": version("nncf"), "pictures": [digest.hex() for digest in digests]}
+    facts = {
+        "versions": _versions("nncf", "openvino", "pillow"),
+        "pictures": [digest.hex() for digest in digests],
+    }
     place = _place(encoder.parents[1], f"{encoder.name}-int8", facts)
     return _made_once(place, lambda folder: _quantise(encoder, pictures(), folder))
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {package: version(package) for package in packages}
 
 
 def _place(cache_dir: Path, name: str, facts: object) -> Path:
@@ -84,13 +94,13 @@ def _place(cache_dir: Path, name: str, facts: object) -> Path:
 
 def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """``folder``, filled by ``make`` unless it is there; whole or absent, whoever else wants it."""
-    if not folder.is_dir():
-        with writing("the exported network", folder.parent, "--cache"):
+    with writing("the exported network", folder.parent, "--cache"):
+        if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_name(folder.name + ".lock")):
                 if not folder.is_dir():  # Another run may have made it meanwhile.
                     _make(folder, make)
-    os.utime(folder)  # It is in use.
+        os.utime(folder)  # It is in use.
     return folder
 
 

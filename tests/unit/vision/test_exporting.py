@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,28 @@ def test_a_quantised_network_is_made_once_and_close(
     full, rounded = features(encoder, "f32"), features(folder, "int8-f32")
     spread = np.linalg.norm(full - full.mean(axis=0))
     assert 0 < np.linalg.norm(rounded - full) / spread < 0.5
+
+
+def test_what_decides_a_graph_is_in_its_name(tmp_path: Path) -> None:
+    """Also how pictures are resized: a quantised network takes its ranges from such pictures."""
+    weights = find_weights(EMBEDDED, tmp_path, tmp_path)
+    assert weights is not None
+    backbone = as_backbone(EMBEDDED, weights)
+    coarser = replace(backbone.preprocess, interpolation="nearest")
+    others = [backbone, replace(backbone, preprocess=coarser), replace(backbone, mean=(0, 0, 0))]
+    folders = [exported(other, "thesis", tmp_path) for other in others]
+    assert len(set(folders)) == len(others)
+
+
+def test_a_cache_that_is_not_ours_to_touch_is_a_sentence(
+    case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr("os.utime", refuse)
+    with pytest.raises(SuresetError, match="--cache"):
+        quantised(case[0], [bytes(16)], lambda: case[1][:1])
 
 
 def test_the_kinds_of_a_machine_without_a_gpu() -> None:
