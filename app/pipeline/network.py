@@ -79,7 +79,8 @@ def export_network(
         pictures: those the run is on, of which some of the training split's tell how to quantise.
 
     Raises:
-        SuresetError: its weights are of another architecture, or the cache cannot be written.
+        SuresetError: its weights are of another architecture, or the cache cannot be written, or
+            none of the pictures that tell how to quantise can be read.
     """
     from app.vision.exporting import QUANTISING_PICTURES, exported, quantised
 
@@ -100,4 +101,9 @@ def _decoded(pictures: Pictures, backbone: Backbone) -> NDArray[np.uint8]:
         # One that breaks off when decoded is skipped with the others when features are computed.
         with suppress(PictureError):
             decoded.append(read_rgb(pictures.manifest.path(i), backbone.preprocess))
+    if not decoded:
+        raise SuresetError(
+            f"none of {len(pictures.manifest)} training pictures of {pictures.manifest.root} can "
+            "be read to its end, and int8 is made from these: mend or remove what is damaged."
+        )
     return np.stack(decoded)

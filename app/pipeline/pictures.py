@@ -110,7 +110,7 @@ def extract(
         Those pictures of the splits that could be read to their end, and their features (n, d).
 
     Raises:
-        SuresetError: that is none of a split.
+        SuresetError: that is none of a split, or the network answers with no numbers.
     """
     chosen = pictures.take(pictures.rows(*splits))
     features, unreadable = cache.features(chosen.manifest.path, chosen.digests)
@@ -121,6 +121,11 @@ def extract(
             raise SuresetError(f"the {split} split of {root} holds no picture: add some.")
     if unreadable:
         features = np.delete(features, list(unreadable), axis=0)
+    if not np.isfinite(features.sum(dtype=np.float64)):
+        raise SuresetError(
+            "the network's features are not all finite numbers: its weights are damaged or too "
+            "large, so give others with --weights or --backbone."
+        )
     return readable, features
 
 

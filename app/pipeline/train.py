@@ -124,7 +124,8 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
         first, *others = (network.cache_of(kind, settings.cache_dir) for kind in kinds)
         say(f"features: {backbone.name} by {first.kind}")
         pictures, features = extract(pictures, SPLITS, first)
-        check_held_out(pictures, settings.alpha)  # Some may have broken off when decoded.
+        check_training(pictures)  # Some may have broken off when decoded.
+        check_held_out(pictures, settings.alpha)
         check_choosable(pictures, settings)
         rows = pictures.rows("train")
         training = pictures.take(rows)
