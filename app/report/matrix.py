@@ -229,8 +229,8 @@ def _matrix(
     order = mean.assign(broken=~every_task_holds).sort_values(["broken", "set size"]).index
     ordered = [lines[method] for method in order]
     shown = {at for at, line in enumerate(ordered) if at < _SHOWN or line.own}
-    for column in range(len(mean.columns)):
-        shown.update([at for at, line in enumerate(ordered) if line.cells[column].best][:1])
+    for place in range(len(mean.columns)):
+        shown.update([at for at, line in enumerate(ordered) if line.cells[place].best][:1])
     sizes = compared[(compared.task == MEAN) & (compared.measure == "avg_set_size")]
     return Matrix(
         alpha,
