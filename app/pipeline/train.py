@@ -20,7 +20,7 @@ from app.pipeline.choice import check_choosable, choose_method
 from app.pipeline.evaluate import evaluate_into, print_table
 from app.pipeline.finetune import finetuned
 from app.pipeline.loading import WEIGHTS, kinds_asked_for
-from app.pipeline.network import choose_backbone, export_network
+from app.pipeline.network import Exported, choose_backbone, export_network
 from app.pipeline.pictures import (
     Pictures,
     check_held_out,
@@ -136,32 +136,7 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
         by_kind = {first.kind: features[rows]}
         by_kind |= {cache.kind: extract_again(held_out, cache) for cache in others}
 
-    facts: Facts = {
-        "name": name,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "tasks": pictures.manifest.classes,
-        "backbone": {
-            "name": backbone.name,
-            "library": backbone.library,
-            "model": backbone.model,
-            "weights_sha256": backbone.weights_sha256,
-            "mean": backbone.mean,
-            "std": backbone.std,
-            "recipe": settings.recipe,
-        },
-        "encoders": {form: folder.name for form, folder in network.folders.items()},
-        **how,
-        "preprocess": asdict(backbone.preprocess),
-        "splits": pictures.sizes(),
-        "views": settings.views,
-        "seed": settings.seed,
-        "data_sha256": pictures.sha256,
-        "versions": {
-            "sureset": __version__,
-            "python": platform.python_version(),
-            **{package: version(package) for package in _VERSIONS},
-        },
-    }
+    facts: Facts = {"name": name, **_facts(network, pictures, settings), **how}
     asked = settings.model_dump(include=_DECISIVE)
     tracking.begin(name, {**facts, **asked, "runtimes": kinds})
     for epoch, loss in enumerate(how.get("finetuned", {}).get("validation_losses", [])):
@@ -204,3 +179,32 @@ def _train(settings: Settings, name: str, tracking: Tracking) -> Path:
     tracking.keep(place)
     say("next: make serve")
     return place
+
+
+def _facts(network: Exported, pictures: Pictures, settings: Settings) -> Facts:
+    """What is known of a bundle before its heads are fitted."""
+    backbone = network.backbone
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "tasks": pictures.manifest.classes,
+        "backbone": {
+            "name": backbone.name,
+            "library": backbone.library,
+            "model": backbone.model,
+            "weights_sha256": backbone.weights_sha256,
+            "mean": backbone.mean,
+            "std": backbone.std,
+            "recipe": network.recipe,
+        },
+        "encoders": {form: folder.name for form, folder in network.folders.items()},
+        "preprocess": asdict(backbone.preprocess),
+        "splits": pictures.sizes(),
+        "views": settings.views,
+        "seed": settings.seed,
+        "data_sha256": pictures.sha256,
+        "versions": {
+            "sureset": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in _VERSIONS},
+        },
+    }
