@@ -176,7 +176,7 @@ def find_architecture(name: str) -> tuple[Library, str]:
     if (
         library in ("", "timm")
         and timm.is_model(architecture)
-        and (not tag or timm.models.is_model_pretrained(model))
+        and (model == architecture or (tag and timm.models.is_model_pretrained(model)))
     ):
         return "timm", model
     near = difflib.get_close_matches(architecture, [*theirs, *timm.list_models()])

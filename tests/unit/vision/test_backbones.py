@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -202,9 +203,10 @@ def test_whose_architecture_a_name_is(name: str, library: str, model: str) -> No
     assert find_architecture(name) == (library, model)
 
 
-def test_a_tag_of_weights_that_timm_has_not_is_refused() -> None:
-    with pytest.raises(SuresetError, match=r"there is no backbone resnet50\.nope"):
-        find_architecture("resnet50.nope")
+@pytest.mark.parametrize("name", ["resnet50.nope", "resnet50.", "timm/resnet50..a1_in1k"])
+def test_a_tag_of_weights_that_timm_has_not_is_refused(name: str) -> None:
+    with pytest.raises(SuresetError, match=f"there is no backbone {re.escape(name)}:"):
+        find_architecture(name)
 
 
 def test_the_geometry_is_what_the_weights_ask_for(
