@@ -159,6 +159,7 @@ def api(served: Served, meters: Meters) -> FastAPI:
         classifier = in_service()
         return {
             "name": classifier.path.name,
+            "runtime": classifier.runtime,
             "classes": classifier.classes,
             "scores": classifier.scores,
             "taxonomies": classifier.taxonomies,

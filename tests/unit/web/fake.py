@@ -27,6 +27,7 @@ class FakeClassifier:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.runtime = "openvino-f32"
         self.classes = CLASSES
         self.scores = SCORES
         self.taxonomies = TAXONOMIES

@@ -143,7 +143,7 @@ def test_a_path_in_a_file_name_is_only_a_name(client: TestClient) -> None:
 
 def test_the_model_is_described(client: TestClient) -> None:
     told = client.get("/v1/model").json()
-    assert told["name"] == "first"
+    assert told["name"] == "first" and told["runtime"] == "openvino-f32"
     assert told["classes"] == CLASSES
     assert told["scores"] == SCORES and told["taxonomies"] == TAXONOMIES
     assert told["facts"]["alpha"] == 0.1
