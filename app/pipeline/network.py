@@ -89,7 +89,6 @@ def export_network(
         training = pictures.take(pictures.rows("train"))
         # By content, so that it does not matter in which order they lie.
         some = training.take(np.argsort(scalars(training.digests))[:QUANTISING_PICTURES])
-        say(f"quantising {backbone.name} to 8 bits on {len(some.digests)} training pictures")
         digests = [digest.tobytes() for digest in some.digests]
         folders["int8"] = quantised(folders["full"], digests, lambda: _decoded(some, backbone))
     return Exported(backbone, settings.recipe, folders)
@@ -106,4 +105,5 @@ def _decoded(pictures: Pictures, backbone: Backbone) -> NDArray[np.uint8]:
             f"none of {len(pictures.manifest)} training pictures of {pictures.manifest.root} can "
             "be read to its end, and int8 is made from these: mend or remove what is damaged."
         )
+    say(f"quantising {backbone.name} to 8 bits on {len(decoded)} training pictures")
     return np.stack(decoded)
