@@ -138,6 +138,9 @@ def _runtimes(settings: Settings, bundle: Path, facts: Facts) -> list[Runtime]:
             runtimes.append(bundled_runtime(kind, bundle, facts))
         except CannotRun as error:
             if kind in asked:
-                raise SuresetError(f"{bundle.name} cannot run as {kind}: {error}.") from error
+                raise SuresetError(
+                    f"{bundle.name} cannot run as {kind}, which --runtime and --precision ask for "
+                    f"({error}): leave both out for what it was calibrated for."
+                ) from error
     here = kinds_for("openvino", "auto")
     return runtimes or [bundled_runtime(kind, bundle, facts) for kind in here]

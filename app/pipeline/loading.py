@@ -72,7 +72,7 @@ def bundled_runtime(kind: str, bundle: Path, facts: Facts) -> Runtime:
 
 def _encoder(bundle: Path, facts: Facts) -> Any:
     if not (bundle / WEIGHTS).is_file():
-        raise CannotRun("the bundle holds no weights for torch")
+        raise CannotRun("the bundle holds no weights for torch, train it with --runtime torch")
     from app.vision.backbones import Backbone
     from app.vision.encoder import Encoder
 

@@ -108,8 +108,13 @@ def test_calibrate_adds_a_kind_and_renews_the_others(workplace: Path, run: Run) 
 
 
 def test_calibrate_cannot_quantise(workplace: Path, run: Run) -> None:
-    done = run("calibrate", "--precision", "int8")
-    assert "train it with --precision int8" in refused(done)
+    said = refused(run("calibrate", "--precision", "int8"))
+    assert "train it with --precision int8): leave both out" in said
+
+
+def test_calibrate_has_no_weights_for_torch(run: Run) -> None:
+    said = refused(run("calibrate", RUNTIME="torch"))
+    assert "cannot run as torch-" in said and "train it with --runtime torch): leave both" in said
 
 
 def test_torch_has_no_int8(run: Run) -> None:
