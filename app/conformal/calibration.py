@@ -87,7 +87,8 @@ def _of_truth(score: Score, task: str, probs: Probs, labels: NDArray[np.int64]) 
 
 def rank(n: int, alpha: Fraction) -> int:
     """k = ceil((n + 1)(1 - alpha)), in exact arithmetic."""
-    return math.ceil((n + 1) * (1 - alpha))
+    kept = alpha.denominator - alpha.numerator
+    return -(-(n + 1) * kept // alpha.denominator)
 
 
 def fewest_scores(alpha: Fraction) -> int:

@@ -8,7 +8,7 @@ one ordinary task; a task's set holds the classes that occur in the set of combi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,28 +167,38 @@ class Method:
 
     def answer(self, probs: Mapping[str, Floats], alpha: float) -> Answers:
         """Answer probabilities in the same space as calibration's."""
-        sets = self.calibration.predict(probs, alpha)
-        if JOINT not in probs:
-            top = {task: p.argmax(axis=1) for task, p in probs.items()}
+        [answers] = self.answers(probs, [alpha])
+        return answers
+
+    def answers(self, probs: Mapping[str, Floats], alphas: Iterable[float]) -> Iterator[Answers]:
+        """``answer`` at each alpha; what does not depend on it is worked out once."""
+        if JOINT in probs:
+            yield from self._jointly(probs, alphas)
+            return
+        top = {task: p.argmax(axis=1) for task, p in probs.items()}
+        p = {} if self.simultaneous is None else self.simultaneous.scale.p_values(probs)
+        for alpha in alphas:
+            sets = self.calibration.predict(probs, alpha)
             if self.simultaneous is None:
-                return Answers(sets, top, joint_sets=sets, joint_top=top)
-            return Answers(
+                yield Answers(sets, top, joint_sets=sets, joint_top=top)
+                continue
+            yield Answers(
                 sets=sets,
                 top=top,
-                joint_sets=self.simultaneous.predict(probs, alpha),
+                joint_sets=self.simultaneous.within(p, alpha),
                 joint_top=top,
                 bonferroni=bonferroni(self.calibration, probs, alpha),
             )
+
+    def _jointly(self, probs: Mapping[str, Floats], alphas: Iterable[float]) -> Iterator[Answers]:
         marginals = marginalise(probs[JOINT], self.classes)
+        top = {task: p.argmax(axis=1) for task, p in marginals.items()}
         best = np.unravel_index(probs[JOINT].argmax(axis=1), tuple(self.classes.values()))
-        touched = project(sets[JOINT], self.classes)
-        return Answers(
-            sets=touched,
-            top={task: p.argmax(axis=1) for task, p in marginals.items()},
-            joint_sets=touched,
-            joint_top=dict(zip(self.classes, best, strict=True)),
-            combinations=sets[JOINT],
-        )
+        joint_top = dict(zip(self.classes, best, strict=True))
+        for alpha in alphas:
+            combinations = self.calibration.predict(probs, alpha)[JOINT]
+            touched = project(combinations, self.classes)
+            yield Answers(touched, top, touched, joint_top, combinations)
 
     def p_values(self, probs: Mapping[str, Floats]) -> dict[str, Floats]:
         """Of each task, its classes' p-values, (m, C_task): in the set where more than alpha.

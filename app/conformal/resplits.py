@@ -115,8 +115,7 @@ def resplits(
             take(probs, rows.calib), take(labels, rows.calib), classes, score, taxonomy, rows.seed
         )
         new, truths = take(probs, rows.test), take(labels, rows.test)
-        for alpha in alphas:
-            answers = method.answer(new, alpha)
+        for alpha, answers in zip(alphas, method.answers(new, alphas), strict=True):
             results = answers.measure(truths, alpha)
             if answers.bonferroni is not None:
                 results[PRODUCT] = measure(_together(answers).outcomes(truths)[JOINT], alpha)

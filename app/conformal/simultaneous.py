@@ -76,8 +76,12 @@ class SimultaneousCalibration:
 
     def predict(self, probs: Mapping[str, ArrayLike], alpha: float) -> dict[str, NDArray[np.bool_]]:
         """Sets {task: (m, C_task)} that hold all truths at once."""
+        return self.within(self.scale.p_values(probs), alpha)
+
+    def within(self, p: Mapping[str, Floats], alpha: float) -> dict[str, NDArray[np.bool_]]:
+        """The same from the p-values of ``scale``, which are those of every alpha."""
         limit = threshold(self.worst, as_alpha(alpha))
-        return {task: 1 - p <= limit for task, p in self.scale.p_values(probs).items()}
+        return {task: 1 - of_task <= limit for task, of_task in p.items()}
 
     def p_values(self, probs: Mapping[str, ArrayLike]) -> dict[str, Floats]:
         """p-values {task: (m, C_task)}; a combination of classes has the least of its classes'."""

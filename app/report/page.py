@@ -173,8 +173,8 @@ def _coverages(
     kept = list(method.classes)[:_TASKS]
     if len(method.classes) > 1:
         kept += [JOINT, BONFERRONI]
-    for alpha in alphas:
-        outcomes = method.answer(examined.probs, alpha).outcomes(examined.pictures.labels)
+    for answers in method.answers(examined.probs, alphas):
+        outcomes = answers.outcomes(examined.pictures.labels)
         for task in kept:
             if task in outcomes:
                 coverage.setdefault(title(task), []).append(float(outcomes[task].covered.mean()))
