@@ -216,8 +216,8 @@ def _matrix(
     mean, std = mean.drop(columns=hidden), std.drop(columns=hidden)
     marked = marked.drop(columns=hidden)
     broken = pd.DataFrame(False, mean.index, mean.columns)
-    for column in mean.columns.intersection(list(coverages)):
-        broken[column] = ~kept[coverages[column]]
+    for name in mean.columns.intersection(list(coverages)):
+        broken[name] = ~kept[coverages[name]]
 
     lines = {
         method: Line(method, method == own, [Cell(*numbers) for numbers in zip(*row, strict=True)])
@@ -229,8 +229,8 @@ def _matrix(
     order = mean.assign(broken=~every_task_holds).sort_values(["broken", "set size"]).index
     ordered = [lines[method] for method in order]
     shown = {at for at, line in enumerate(ordered) if at < _SHOWN or line.own}
-    for place in range(len(mean.columns)):
-        shown.update([at for at, line in enumerate(ordered) if line.cells[place].best][:1])
+    for i in range(len(mean.columns)):
+        shown.update([at for at, line in enumerate(ordered) if line.cells[i].best][:1])
     sizes = compared[(compared.task == MEAN) & (compared.measure == "avg_set_size")]
     return Matrix(
         alpha,

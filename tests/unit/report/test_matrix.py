@@ -185,3 +185,27 @@ def test_the_best_is_named_with_what_chance_may_explain(tmp_path: Path) -> None:
         row["avg_set_size"] += 0.5 * (row["score"] == "pip" and row["division"] == 1)
     page = " ".join(write(tmp_path, rows).split())
     assert "It cannot be told apart from 2 others" in page and "which chance may explain" in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_many_tasks_the_first_are_shown_and_all_count(tmp_path: Path) -> None:
+    tasks = [f"task {i}" for i in range(9)]
+    told = facts() | {"tasks": {task: ["a", "b"] for task in tasks}}
+
+    def of_each(row: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{**row, "task": task} for task in (*tasks, JOINT)]
+
+    rows = [row for one in measured("hinge", 0.9, 1.5)[::3] for row in of_each(one)]
+    for row in rows:
+        row["coverage"] -= 0.3 * (row["task"] == tasks[-1])
+    every, own = pd.DataFrame(rows), tuple(told["method"].values())
+    few = pd.DataFrame(
+        {"task": task, "division": i, "coverage": 0.9, "n_calib": 99, "n_test": 50}
+        for i in range(3)
+        for task in (*tasks, JOINT)
+    )
+    write_matrix(tmp_path / "m.html", told, own, every, compare(every, tasks, own), few)
+    page = (tmp_path / "m.html").read_text()
+    assert "<th>coverage: task 5</th>" in page and "task 6" not in page
+    # The last task, which is not shown, breaks the promise.
+    assert "No method's coverage holds for every task." in page
