@@ -343,7 +343,9 @@ def _distributions(
     """
     (_, space, _, taxonomy), alpha = own, facts["alpha"]
     lawful = [JOINT] if space == JOINT else list(facts["tasks"])
-    shown = often[~often.task.isin(list(facts["tasks"])[_TASKS:])]
+    tasks = list(facts["tasks"])
+    # One task alone is all at once.
+    shown = often[~often.task.isin([*tasks[_TASKS:], *([JOINT] if len(tasks) == 1 else [])])]
     for task, of_task in shown.groupby("task", sort=False):
         numbers = zip(of_task.n_calib, of_task.n_test, strict=True)
         laws = [CoverageLaw(int(n), int(m), alpha) for n, m in numbers]

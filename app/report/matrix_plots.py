@@ -42,7 +42,7 @@ def size_and_gap(points: pd.DataFrame) -> list[str]:
         with matplotlib.rc_context(_STYLE):
             # Placed by hand: finding out the room for so many marks takes as long as drawing them.
             figure = Figure(figsize=(4.6, 3.4))
-            axes = figure.add_axes((0.13, 0.14, 0.85, 0.78))
+            axes = figure.add_axes((0.16, 0.14, 0.82, 0.78))
             colours = np.array([_OF_SCORE[score] for score in some.score])
             size, gap = some["size"].to_numpy(), some.gap.to_numpy()
             faint: Any = {"colors": colours.tolist(), "linewidth": 0.7, "alpha": 0.3}

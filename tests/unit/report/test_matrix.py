@@ -170,6 +170,7 @@ def test_one_task_alone(tmp_path: Path) -> None:
     write_matrix(tmp_path / "m.html", told, own, every, compare(every, ["type"], own), few)
     page = (tmp_path / "m.html").read_text()
     assert "Smallest sets: taskwise head, taskwise space, pip, task</strong>" in page
+    assert "not known" not in page  # All at once is the task, whose law is known.
 
 
 @pytest.mark.usefixtures("undrawn")
