@@ -141,7 +141,7 @@ def load_network(backbone: Backbone) -> Network:
     """The backbone with its weights, without its classifier, in evaluation mode.
 
     Raises:
-        SuresetError: the weights cannot be read, or are of another architecture.
+        SuresetError: the weights cannot be read, are no numbers, or are of another architecture.
     """
     size = backbone.preprocess.size
     network: Network = (
@@ -166,6 +166,12 @@ def load_network(backbone: Backbone) -> Network:
             "architecture they are of with --backbone."
         )
     network.net.load_state_dict({name: stored[name] for name in wanted}, strict=False)
+    for name, parameter in network.net.named_parameters():
+        if not parameter.isfinite().all():  # A ReLU may hide it: of NaN it can make zero.
+            raise SuresetError(
+                f"the weights {backbone.weights} are damaged, {name} holds what is no finite "
+                "number: give others with --weights."
+            )
     return network.eval()
 
 

@@ -128,6 +128,14 @@ def test_only_names_say_which_tensor_is_which(rename: str | None, tmp_path: Path
     load_network(replace(backbone, weights=tmp_path / "more.pth"))
 
 
+def test_weights_that_are_no_numbers_are_one_sentence(tmp_path: Path) -> None:
+    theirs, backbone = drawn("resnet18", tmp_path)
+    theirs.bn1.weight.data[3] = torch.nan
+    torch.save(theirs.state_dict(), tmp_path / "nan.pth")
+    with pytest.raises(SuresetError, match=r"nan\.pth are damaged, bn1\.weight holds"):
+        load_network(replace(backbone, weights=tmp_path / "nan.pth"))
+
+
 class Opened:
     """What runs code when it is read."""
 
