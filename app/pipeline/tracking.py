@@ -116,6 +116,7 @@ class Tracking:
             # Not in the home folder, which a container cannot write.
             "WANDB_CACHE_DIR": str(self._folder / "cache"),
             "WANDB_CONFIG_DIR": str(self._folder / "config"),
+            "WANDB_DATA_DIR": str(self._folder / "data"),
         }
         self._begun = True
         self._looking_on(self._open, name, config)
