@@ -30,8 +30,8 @@ from app.vision.backbones import Backbone
 from app.vision.encoder import RECIPES, Encoder
 from app.vision.runtimes import OpenVINORuntime
 
-#: Pictures that the ranges of a quantised network's activations are taken from. NNCF's own default,
-#: 300, takes three times as long.
+#: Pictures that the ranges of a quantised network's activations are taken from; NNCF's own default
+#: is 300, which would take longer.
 QUANTISING_PICTURES = 100
 
 #: How far an exported network's features may be from torch's, which sums in another order.
