@@ -232,6 +232,7 @@ def test_settings_reach_every_container(clone: Path) -> None:
     # Mounted where they default to, or of prefetch and webui.
     elsewhere = {"data_dir", "models_dir", "logs_dir", "static_dir", "wandb_dir"}
     elsewhere |= {"dataset", "sample_size", "address", "port"}
+    elsewhere |= {"weights"}  # A file, which make mounts where a flag names it.
     for name in Settings.model_fields.keys() - elsewhere:
         assert name.upper() in every["train"]["environment"]
 
