@@ -60,7 +60,7 @@ def card(task: str, answer: Mapping[str, Any], alpha: float, taxonomy: str) -> s
     promise = (
         _PROMISES[taxonomy].format(share=share(1 - alpha))
         if chosen
-        else f"An empty set is one of the at most {share(alpha)} of 100 that miss."
+        else f"At most {share(alpha)} of 100 sets miss, as this one does."
     )
     return (
         f'<section class="card {state}" aria-label="{escape(task)}">'

@@ -93,7 +93,7 @@ def test_the_promise_is_the_taxonomys(taxonomy: str, promise: str) -> None:
 def test_an_empty_set_promises_nothing_but_owns_up() -> None:
     said = text(cards.card("colour", of(P, 0.9), 0.9, "task"))
     assert "no class" in said
-    assert "An empty set is one of the at most 90 of 100 that miss." in said
+    assert "At most 90 of 100 sets miss, as this one does." in said
     assert "hold the truth" not in said
 
 
