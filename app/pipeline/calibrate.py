@@ -100,6 +100,9 @@ def calibrate(settings: Settings) -> Path:
         check_held_out(pictures, settings.alpha)
     with watch("calibrate"):
         settings = choose_method(facts, settings, heads, pictures, features)
+    # Those that chose a method shall not measure it either.
+    chose = pictures.digests[pictures.rows("valid")]
+    fitted = np.unique(np.concatenate([np.load(old / FITTED), chose]), axis=0)
     rows = pictures.rows("calib", "test")
     held_out = pictures.take(rows)
     with watch("features"):
@@ -110,7 +113,8 @@ def calibrate(settings: Settings) -> Path:
     facts |= {"name": name, "calibrated_from": facts["name"]}
     with new_bundle(settings.models_dir, name, facts) as folder:
         with watch("export"):
-            for file in (FITTED, "heads.safetensors", *NETWORK_FILES):
+            np.save(folder / FITTED, fitted)
+            for file in ("heads.safetensors", *NETWORK_FILES):
                 if (old / file).is_file():
                     shutil.copy(old / file, folder)
         with watch("calibrate"):
@@ -130,7 +134,7 @@ def _runtimes(settings: Settings, bundle: Path, facts: Facts) -> list[Runtime]:
         SuresetError: it cannot run what is asked for.
     """
     asked = []
-    if settings.given("runtime") or settings.given("precision"):
+    if {settings.given("runtime"), settings.given("precision")} - {None, "auto"}:
         asked = kinds_asked_for(settings)
     runtimes = []
     for kind in dict.fromkeys([*asked, *facts["calibrations"]]):

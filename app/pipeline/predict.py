@@ -105,6 +105,8 @@ class Classifier:
         Raises:
             PictureError: one cannot be read.
         """
+        if not pictures:
+            return []
         features = self._encode([read_rgb(picture, self._preprocess) for picture in pictures])
         method = self.facts["method"]
         return answers_of(

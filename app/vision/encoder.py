@@ -36,14 +36,16 @@ class Encoder(nn.Module):
         self.network = load_network(backbone)
         self.eval().requires_grad_(False)
         size = backbone.preprocess.size
-        self.dimensions: int = self(torch.zeros(1, size, size, 3, dtype=torch.uint8)).shape[1]
+        self.dimensions = -1  # Not known before the network has answered once.
+        self.dimensions = self(torch.zeros(1, size, size, 3, dtype=torch.uint8)).shape[1]
 
     def forward(self, pictures: Tensor) -> Tensor:
         stages, pooled = self.network(self.normalise(pictures))
         if self._recipe == "thesis":
             return pooled.float()
         early = [statistic for stage in stages[:-1] for statistic in _statistics(stage)]
-        return torch.cat([*early, pooled], dim=1).float()
+        # Maps folded from tokens, as a transformer's, would leave the graph without its width.
+        return torch.cat([*early, pooled], dim=1).float().reshape(pooled.shape[0], self.dimensions)
 
 
 def _statistics(stage: Tensor) -> tuple[Tensor, ...]:

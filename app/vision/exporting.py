@@ -137,15 +137,21 @@ def _export(encoder: Encoder, size: int, folder: Path) -> None:
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Tracing warns of shapes that are fixed here on purpose.
-        torch.onnx.export(
-            encoder,
-            (example,),
-            str(folder / "encoder.onnx"),
-            input_names=["pictures"],
-            output_names=["features"],
-            dynamic_axes={"pictures": {0: "n"}, "features": {0: "n"}},
-            dynamo=False,
-        )
+        try:
+            torch.onnx.export(
+                encoder,
+                (example,),
+                str(folder / "encoder.onnx"),
+                input_names=["pictures"],
+                output_names=["features"],
+                dynamic_axes={"pictures": {0: "n"}, "features": {0: "n"}},
+                dynamo=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            why = str(error).split("\n", 1)[0]
+            raise SuresetError(
+                f"the network cannot be exported ({why}): choose another --backbone."
+            ) from error
     graph = ov.Core().read_model(folder / "encoder.onnx")
     ov.save_model(graph, folder / "encoder.xml", compress_to_fp16=False)
     _verify(encoder, size, folder)
@@ -157,7 +163,7 @@ def _verify(encoder: Encoder, size: int, folder: Path) -> None:
     Raises:
         SuresetError: it does not.
     """
-    pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
     with torch.inference_mode():
         expected = encoder(torch.from_numpy(pictures)).numpy()
     [found] = OpenVINORuntime(folder, "f32").encode([pictures])

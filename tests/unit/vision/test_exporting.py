@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+import torchvision
+from safetensors.torch import save_file
 
 from app.data.pictures import read_rgb
 from app.data.sample import write_sample
@@ -116,3 +119,22 @@ def test_a_network_that_is_exported_wrongly_is_refused(
 def _drawn(n: int) -> torch.Tensor:
     """Other numbers in each call, as of an operation that tracing makes a constant of."""
     return torch.rand(n, 5)
+
+
+def test_a_transformers_graph_knows_its_width(tmp_path: Path) -> None:
+    """Its maps are folded from tokens."""
+    torch.manual_seed(0)
+    drawn = timm.create_model("vit_tiny_patch16_224", pretrained=False)
+    save_file(drawn.state_dict(), tmp_path / "drawn.safetensors")
+    backbone = as_backbone("timm/vit_tiny_patch16_224", tmp_path / "drawn.safetensors")
+    runtime = OpenVINORuntime(exported(backbone, "stages", tmp_path), "f32")
+    assert runtime.dimensions == 5 * 4 * 192 + 192
+
+
+def test_what_cannot_be_exported_is_one_sentence(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    drawn = torchvision.models.get_model("vit_b_16", weights=None)
+    save_file(drawn.state_dict(), tmp_path / "drawn.safetensors")
+    backbone = as_backbone("vit_b_16", tmp_path / "drawn.safetensors")
+    with pytest.raises(SuresetError, match=r"cannot be exported .*choose another --backbone"):
+        exported(backbone, "stages", tmp_path)
