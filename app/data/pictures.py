@@ -69,6 +69,23 @@ def digest(data: bytes) -> bytes:
     return xxhash.xxh3_128_digest(data)
 
 
+def read_unchanged(file: Path, expected: bytes) -> bytes:
+    """The content of a file that is still the one with this digest.
+
+    Otherwise what is computed of another picture would stand under that digest for good.
+
+    Raises:
+        PictureError: it is another, or it cannot be opened.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise PictureError(f"it cannot be opened: {error.strerror}") from error
+    if digest(data) != expected:
+        raise PictureError("it changed while it was being read")
+    return data
+
+
 def check_header(data: bytes) -> tuple[int, int]:
     """See whether a file begins like a picture that ``read_rgb`` would decode.
 

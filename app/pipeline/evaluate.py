@@ -70,13 +70,15 @@ def evaluate_into(
             measured[kind] = evaluation.evaluate(method[kind], probs[kind], labels, settings.alpha)
         facts["measured"] = {kind: _in_short(m.results) for kind, m in measured.items()}
         first = next(iter(features))
-        examples = _copy_examples(pictures.take(rows), folder / "examples")
+        outliers = {kind: Outliers.load(outliers_file(folder, kind)) for kind in features}
+        test = pictures.take(rows)
+        examples = _copy_examples(test, folder / "examples")
         facts["examples"] = {name: truth for name, (_, truth) in examples.items()}
         at = [i for i, _ in examples.values()]
         answers = {
             kind: answers_of(
                 method[kind],
-                Outliers.load(outliers_file(folder, kind)),
+                outliers[kind],
                 {name: p[at] for name, p in probs[kind].items()},
                 heads.standardise(own[rows][at]),
             )
@@ -85,11 +87,8 @@ def evaluate_into(
         (folder / ANSWERS).write_text(json.dumps(answers), encoding="utf-8")
         skipped = "".join(f"{image}\t{why}\n" for image, why in pictures.skipped.items())
         (folder / "skipped.tsv").write_bytes(skipped.encode("utf-8", "backslashreplace"))
-        unlike = Outliers.load(outliers_file(folder, first)).p_values(
-            heads.standardise(features[first][rows])
-        )
-        test = pictures.take(rows).manifest
-        examined = Examined(test, probs[first], unlike, pictures.skipped)
+        unlike = outliers[first].p_values(heads.standardise(features[first][rows]))
+        examined = Examined(test.manifest, probs[first], unlike, pictures.skipped)
         hashes = {"heads": sha256_of(folder / "heads.safetensors")}
         if "data_sha256" in facts:
             hashes["training pictures and labels"] = facts["data_sha256"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.pictures import PictureError, read_rgb
+from app.data.pictures import PictureError, read_rgb, read_unchanged
 from app.errors import SuresetError
 from app.pipeline.pictures import Pictures
 from app.progress import say
@@ -99,7 +99,8 @@ def _decoded(pictures: Pictures, backbone: Backbone) -> NDArray[np.uint8]:
     for i in range(len(pictures.manifest)):
         # One that breaks off when decoded is skipped with the others when features are computed.
         with suppress(PictureError):
-            decoded.append(read_rgb(pictures.manifest.path(i), backbone.preprocess))
+            data = read_unchanged(pictures.manifest.path(i), pictures.digests[i].tobytes())
+            decoded.append(read_rgb(data, backbone.preprocess))
     if not decoded:
         raise SuresetError(
             f"none of {len(pictures.manifest)} training pictures of {pictures.manifest.root} can "

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.pictures import PictureError, Preprocess, digest, read_rgb, read_view
+from app.data.pictures import PictureError, Preprocess, digest, read_rgb, read_unchanged, read_view
 from app.disk import writing
 from app.progress import progress
 from app.rowstore import RowStore, scalars
@@ -159,23 +159,15 @@ class FeatureCache:
         """Decode in threads (Pillow lets go of the lock), never far ahead of the network."""
 
         def decode(row: int) -> tuple[int, NDArray[np.uint8] | PictureError]:
-            return row, decoded(row)
-
-        def decoded(row: int) -> NDArray[np.uint8] | PictureError:
+            content, key = digests[row].tobytes(), keys[row].tobytes()
             try:
-                data = path_of(row).read_bytes()
-                # Otherwise another picture's features would stand under this digest for good.
-                if digest(data) != digests[row].tobytes():
-                    return PictureError("it changed while it was being read")
-                key = keys[row].tobytes()
-                if key == digests[row].tobytes():
-                    return read_rgb(data, self._preprocess)
+                data = read_unchanged(path_of(row), content)
+                if key == content:
+                    return row, read_rgb(data, self._preprocess)
                 rng = np.random.default_rng(int.from_bytes(key, "little"))
-                return read_view(data, self._preprocess, rng)
+                return row, read_view(data, self._preprocess, rng)
             except PictureError as error:
-                return error
-            except OSError as error:
-                return PictureError(f"it cannot be opened: {error.strerror}")
+                return row, error
 
         return in_threads(decode, rows.tolist(), most_ahead)
 

@@ -122,10 +122,8 @@ class TorchvisionNetwork(Network):
             for name, module in self.net.named_modules()
             if name and name.count(".") <= 1
         ]
-        training = self.net.training
         with torch.inference_mode():
             self.net.eval()(torch.zeros(1, 3, size, size))
-        self.net.train(training)
         for hook in hooks:
             hook.remove()
         return [name for _, name in outputs.values()]

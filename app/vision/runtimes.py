@@ -51,12 +51,15 @@ class CannotRun(Exception):
 class OpenVINORuntime:
     """An exported graph on the CPU, several batches under way at once."""
 
-    def __init__(self, encoder: Path, precision: str | None = None, batch: int = 4) -> None:
+    #: Small batches keep the activations in the processor's cache; what a batch holds does not
+    #: change what comes out.
+    batch = 4
+
+    def __init__(self, encoder: Path, precision: str | None = None) -> None:
         """Load the graph of ``encoder`` (a folder of ``exporting``, or a bundle).
 
         ``precision`` is ``bf16``, ``f32``, ``int8-bf16`` or ``int8-f32``; when None, bf16 where the
-        processor has it. Small batches keep the activations in the processor's cache; what a batch
-        holds does not change what comes out.
+        processor has it.
 
         Raises:
             CannotRun: the processor does not have the precision asked for.
@@ -68,7 +71,6 @@ class OpenVINORuntime:
         if hint == "bf16" != best:
             raise CannotRun("this processor has no bf16")
         self.kind = f"openvino-{precision}"
-        self.batch = batch
         self._hint = hint
         self._graph = ov.Core().read_model(
             encoder / ("encoder-int8.xml" if quantised else "encoder.xml")

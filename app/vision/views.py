@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.data.pictures import PictureError, Preprocess, digest, read_rgb, read_view
+from app.data.pictures import PictureError, Preprocess, read_rgb, read_unchanged, read_view
 from app.threads import in_threads
 
 Rows = NDArray[np.int64]
@@ -76,15 +76,13 @@ class Views:
         examples, size = self.examples, self.preprocess.size
         content = examples.digests[row]
         try:
-            data = examples.path_of(row).read_bytes()
-            if digest(data) != content.tobytes():
-                raise PictureError("it changed while it was being read")
+            data = read_unchanged(examples.path_of(row), content.tobytes())
             if self.draw is None:
                 return read_rgb(data, self.preprocess), examples.labels[row]
             # By what is in the picture, not by its row: other pictures change nothing.
             rng = np.random.default_rng([*self.draw, *content.view(np.uint32).tolist()])
             return read_view(data, self.preprocess, rng), examples.labels[row]
-        except (PictureError, OSError):
+        except PictureError:
             # It teaches nothing. That it is left out is said when its features are computed.
             return np.zeros((size, size, 3), np.uint8), np.full_like(examples.labels[row], -1)
 

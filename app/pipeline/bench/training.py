@@ -6,10 +6,8 @@ each epoch and runs the frozen network on it, with a linear softmax a task on th
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from app.data.manifest import SPLITS
 from app.data.pictures import Preprocess, read_rgb
 from app.data.sample import write_sample
 from app.pipeline.loading import kinds_asked_for
@@ -31,7 +30,7 @@ from app.progress import console
 from app.settings import Settings
 from app.vision.candidates import search_for
 from app.vision.encoder import Encoder
-from app.vision.fitting import checkpoints_of, fit_heads
+from app.vision.fitting import checkpoints_of, fit_heads, quiet
 
 _PICTURES = 480
 _BATCH = 32
@@ -72,7 +71,7 @@ def _ours(
     """Seconds of the features and of the fitting, and the epochs the longer head was fitted."""
     cache = network.cache_of(kind, settings.cache_dir)
     started = time.perf_counter()
-    pictures, features = extract(pictures, ("train", "valid", "calib", "test"), cache)
+    pictures, features = extract(pictures, SPLITS, cache)
     extracted = time.perf_counter()
     training, validation = (
         (features[rows], pictures.labels(rows))
@@ -139,9 +138,7 @@ def _plain(pictures: Pictures, network: Exported) -> float:
     loader = DataLoader(
         _Decoded(training, network.backbone.preprocess), _BATCH, shuffle=True, num_workers=1
     )
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         trainer = pl.Trainer(
             max_epochs=_EPOCHS,
             logger=False,

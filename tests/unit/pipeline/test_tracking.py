@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -223,21 +224,34 @@ def test_a_crash_of_wandb_leaves_the_training_as_it_is(tmp_path: Path) -> None:
     assert given_up.startswith("W&B: given up (ConnectionResetError ")
 
 
+@contextmanager
+def tracked(
+    tmp_path: Path, server: FakeWandb, key_file: Path, word: str
+) -> Iterator[subprocess.Popen[str]]:
+    """``TRACKED`` with the key, told a word, and killed at the end if it still runs."""
+    variables = {"WANDB_KEY_FILE": str(key_file), "WANDB_BASE_URL": server.url}
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRACKED, word],
+        cwd=tmp_path,
+        env=environment(tmp_path, server, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
 @pytest.mark.parametrize(("stalls", "stops"), [(False, 1), (True, 1), (True, 2)])
 def test_a_run_that_is_stopped_ends_its_run_on_the_server_soon(
     tmp_path: Path, key_file: Path, stalls: bool, stops: int
 ) -> None:
-    with FakeWandb(stalls=stalls) as server, ExitStack() as afterwards:
-        variables = {"WANDB_KEY_FILE": str(key_file), "WANDB_BASE_URL": server.url}
-        process = subprocess.Popen(
-            [sys.executable, "-c", TRACKED, "wait"],
-            cwd=tmp_path,
-            env=environment(tmp_path, server, **variables),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        afterwards.callback(process.kill)
+    with (
+        FakeWandb(stalls=stalls) as server,
+        tracked(tmp_path, server, key_file, "wait") as process,
+    ):
         assert process.stdout is not None
         assert [process.stdout.readline() for _ in range(2)] == ["done\n", "waiting\n"]
         [core] = cores(process.pid)
@@ -264,16 +278,10 @@ def test_a_stop_ends_the_sending_of_a_bundle(tmp_path: Path, key_file: Path) -> 
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "bundle.json").write_text("{}")
     (tmp_path / "bundle" / "report.html").write_text("<p>")
-    with FakeWandb(stalls=True) as server, ExitStack() as afterwards:
-        variables = {"WANDB_KEY_FILE": str(key_file), "WANDB_BASE_URL": server.url}
-        process = subprocess.Popen(
-            [sys.executable, "-c", TRACKED, "keep"],
-            cwd=tmp_path,
-            env=environment(tmp_path, server, **variables),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        afterwards.callback(process.kill)
+    with (
+        FakeWandb(stalls=True) as server,
+        tracked(tmp_path, server, key_file, "keep") as process,
+    ):
         assert process.stderr is not None
         while "sending the bundle" not in process.stderr.readline():
             pass
