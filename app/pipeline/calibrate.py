@@ -25,7 +25,7 @@ from app.pipeline.stopwatch import Stopwatch
 from app.progress import progress, say
 from app.settings import Settings
 from app.vision.heads import Heads
-from app.vision.runtimes import CannotRun, Runtime, kinds_for
+from app.vision.runtimes import CannotRun, SharedRuntime, kinds_for
 
 
 def calibrate_into(
@@ -125,7 +125,7 @@ def calibrate(settings: Settings) -> Path:
     return settings.models_dir / name
 
 
-def _runtimes(settings: Settings, bundle: Path, facts: Facts) -> list[Runtime]:
+def _runtimes(settings: Settings, bundle: Path, facts: Facts) -> list[SharedRuntime]:
     """What is calibrated for: what is asked for, and all the bundle was calibrated for before.
 
     Where this machine can run none of that, it is what it can run.

@@ -11,7 +11,7 @@ from app.errors import SuresetError
 from app.progress import say
 from app.settings import Settings
 from app.vision.heads import Heads
-from app.vision.runtimes import CannotRun, Runtime, kinds_for, network_of, open_runtime
+from app.vision.runtimes import CannotRun, SharedRuntime, kinds_for, network_of, open_runtime
 
 #: In a bundle that was calibrated for torch too, the network's weights.
 WEIGHTS = "network.safetensors"
@@ -36,7 +36,7 @@ def kinds_asked_for(settings: Settings) -> list[str]:
         ) from error
 
 
-def serving_runtime(bundle: Path, facts: Facts) -> Runtime:
+def serving_runtime(bundle: Path, facts: Facts) -> SharedRuntime:
     """The first of the runtimes the bundle was calibrated for that this machine can run.
 
     Raises:
@@ -59,7 +59,7 @@ def serving_runtime(bundle: Path, facts: Facts) -> Runtime:
     )
 
 
-def bundled_runtime(kind: str, bundle: Path, facts: Facts) -> Runtime:
+def bundled_runtime(kind: str, bundle: Path, facts: Facts) -> SharedRuntime:
     """The bundle's network in a runtime of this kind.
 
     Raises:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
+import weakref
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from app.data.pictures import PictureError, Preprocess, read_rgb
 from app.errors import SuresetError
 from app.pipeline.loading import load_heads, serving_runtime
 from app.settings import AUTO, Settings
-from app.vision.runtimes import Runtime
+from app.vision.batching import Batcher
+from app.vision.heads import Heads
+from app.vision.runtimes import SharedRuntime
 
 Answer = dict[str, Any]
 Answered = dict[str, Any]
@@ -45,10 +48,32 @@ class Reading:
     outlier_p: float
 
 
-class Classifier:
-    """A bundle at work. Safe to use from several threads."""
+@dataclass(frozen=True)
+class _Network:
+    """From squares of RGB bytes to readings.
 
-    def __init__(self, path: Path, facts: Facts, runtime: Runtime | None = None) -> None:
+    Apart from the classifier, so that the threads that run it do not keep that one alive.
+    """
+
+    runtime: SharedRuntime
+    heads: Heads
+    outliers: Outliers
+    method: dict[str, str]
+
+    def readings(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Reading]:
+        features = self.runtime.run(np.stack(pictures))
+        probs = self.heads.probabilities(features, self.method["head"], self.method["space"])
+        outlier_p = self.outliers.p_values(self.heads.standardise(features))
+        return [
+            Reading({name: p[i : i + 1] for name, p in probs.items()}, float(outlier_p[i]))
+            for i in range(len(features))
+        ]
+
+
+class Classifier:
+    """A bundle at work. Safe to use from several threads, whose pictures share batches."""
+
+    def __init__(self, path: Path, facts: Facts, runtime: SharedRuntime | None = None) -> None:
         """``runtime`` is the first of the bundle's that this machine can run, unless given.
 
         Raises:
@@ -77,10 +102,12 @@ class Classifier:
             for score in self.scores
             for taxonomy in self.taxonomies
         }
-        self._one_at_a_time = threading.Lock()
         # The first picture would wait for the network to be compiled.
         size = self._preprocess.size
-        self._encode([np.zeros((size, size, 3), np.uint8)])
+        self._runtime.run(np.zeros((1, size, size, 3), np.uint8))
+        network = _Network(self._runtime, self._heads, self._outliers, facts["method"])
+        self._batcher = Batcher(network.readings, self._runtime.batch, self._runtime.abreast)
+        weakref.finalize(self, self._batcher.close)
 
     @classmethod
     def load(cls, models_dir: Path, model: str = LATEST) -> Classifier:
@@ -94,10 +121,16 @@ class Classifier:
 
     def read(self, pictures: Sequence[Path | bytes]) -> list[Reading | PictureError]:
         """Run the network on pictures; one that cannot be read gives its error in its place."""
-        decoded = [self._decode(picture) for picture in pictures]
-        good = [picture for picture in decoded if not isinstance(picture, PictureError)]
-        readings = iter(self._readings(self._encode(good)) if good else [])
-        return [d if isinstance(d, PictureError) else next(readings) for d in decoded]
+        submitted = [self.submit(picture) for picture in pictures]
+        return [s if isinstance(s, PictureError) else s.result() for s in submitted]
+
+    def submit(self, picture: Path | bytes) -> Future[Reading] | PictureError:
+        """Decode a picture and let it wait for the network."""
+        try:
+            decoded = read_rgb(picture, self._preprocess)
+        except PictureError as error:
+            return error
+        return self._batcher.submit(decoded)
 
     def answers(self, pictures: Sequence[Path]) -> list[Answered]:
         """``answers_of`` picture files by the bundle's own method.
@@ -107,7 +140,10 @@ class Classifier:
         """
         if not pictures:
             return []
-        features = self._encode([read_rgb(picture, self._preprocess) for picture in pictures])
+        decoded = [read_rgb(picture, self._preprocess) for picture in pictures]
+        size = self._runtime.batch
+        batches = (np.stack(decoded[i : i + size]) for i in range(0, len(decoded), size))
+        features = np.concatenate(list(self._runtime.encode(batches)))
         method = self.facts["method"]
         return answers_of(
             self._methods[method["score"], method["taxonomy"]],
@@ -115,27 +151,6 @@ class Classifier:
             self._heads.probabilities(features, method["head"], method["space"]),
             self._heads.standardise(features),
         )
-
-    def _encode(self, decoded: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        size = self._runtime.batch
-        batches = (np.stack(decoded[i : i + size]) for i in range(0, len(decoded), size))
-        with self._one_at_a_time:
-            return np.concatenate(list(self._runtime.encode(batches)))
-
-    def _decode(self, picture: Path | bytes) -> NDArray[np.uint8] | PictureError:
-        try:
-            return read_rgb(picture, self._preprocess)
-        except PictureError as error:
-            return error
-
-    def _readings(self, features: NDArray[np.float32]) -> list[Reading]:
-        method = self.facts["method"]
-        probs = self._heads.probabilities(features, method["head"], method["space"])
-        outlier_p = self._outliers.p_values(self._heads.standardise(features))
-        return [
-            Reading({name: p[i : i + 1] for name, p in probs.items()}, float(outlier_p[i]))
-            for i in range(len(features))
-        ]
 
     def answer(
         self,

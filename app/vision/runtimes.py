@@ -9,6 +9,7 @@ asks for the very same. Kinds are called ``openvino-bf16``, ``openvino-f32``,
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,16 @@ class Runtime(Protocol):
         ...
 
 
+class SharedRuntime(Runtime, Protocol):
+    """A runtime that several threads may use; ``abreast`` of them are computed for at once."""
+
+    abreast: int
+
+    def run(self, batch: Pictures) -> Features:
+        """The features of one batch."""
+        ...
+
+
 class CannotRun(Exception):
     """This machine cannot run a kind; the text says what it lacks."""
 
@@ -76,22 +87,33 @@ class OpenVINORuntime:
             encoder / ("encoder-int8.xml" if quantised else "encoder.xml")
         )
         self.dimensions = self._graph.output(0).partial_shape[1].get_length()
+        self.abreast = os.cpu_count() or 1
+        self._of_thread = threading.local()
 
     @cached_property
-    def _requests(self) -> list[Any]:
+    def _network(self) -> Any:
         """Compiled when the first batch comes: with all features cached, none does."""
-        streams = os.cpu_count() or 1
-        network = ov.Core().compile_model(
+        return ov.Core().compile_model(
             self._graph,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": self._hint,
-                "NUM_STREAMS": streams,
-                "INFERENCE_NUM_THREADS": streams,
+                "NUM_STREAMS": self.abreast,
+                "INFERENCE_NUM_THREADS": self.abreast,
             },
         )
+
+    @cached_property
+    def _requests(self) -> list[Any]:
         # One request more than streams, so that none of them waits for us.
-        return [network.create_infer_request() for _ in range(streams + 1)]
+        return [self._network.create_infer_request() for _ in range(self.abreast + 1)]
+
+    def run(self, batch: Pictures) -> Features:
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._network.create_infer_request()
+        request = self._of_thread.request
+        request.start_async({0: batch})
+        return _result(request)
 
     def encode(self, batches: Iterable[Pictures]) -> Iterator[Features]:
         idle = deque(self._requests)
@@ -122,6 +144,8 @@ class TorchRuntime:
     """The encoder as a torch module, channels-last."""
 
     batch = 128
+    #: One batch is sent while another is computed.
+    abreast = 2
 
     def __init__(self, encoder: Any, device: str = "cuda", precision: str = "bf16") -> None:
         """``encoder`` is an ``Encoder``.
@@ -141,22 +165,30 @@ class TorchRuntime:
         self._encoder = encoder.to(self._device, memory_format=torch.channels_last)
 
     def encode(self, batches: Iterable[Pictures]) -> Iterator[Features]:
-        """Each batch is sent while the one before is computed, from memory that stays in place."""
-        torch = self._torch
-        on_gpu = self._device.type == "cuda"
+        """Each batch is sent while the one before is computed."""
         computing: Any = None
         for batch in batches:
-            pictures = torch.from_numpy(batch)
-            if on_gpu:
-                pictures = pictures.pin_memory()
-            autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast)
-            with torch.inference_mode(), autocast:
-                features = self._encoder(pictures.to(self._device, non_blocking=on_gpu))
+            features = self._start(batch)
             if computing is not None:
                 yield computing.cpu().numpy()
             computing = features
         if computing is not None:
             yield computing.cpu().numpy()
+
+    def run(self, batch: Pictures) -> Features:
+        features: Features = self._start(batch).cpu().numpy()
+        return features
+
+    def _start(self, batch: Pictures) -> Any:
+        """The features to come, on the device: a GPU is sent a batch from memory that stays."""
+        torch = self._torch
+        on_gpu = self._device.type == "cuda"
+        pictures = torch.from_numpy(batch)
+        if on_gpu:
+            pictures = pictures.pin_memory()
+        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast)
+        with torch.inference_mode(), autocast:
+            return self._encoder(pictures.to(self._device, non_blocking=on_gpu))
 
 
 def fastest_batch(runtime: Runtime, size: int) -> int:
@@ -190,7 +222,7 @@ def _rate(runtime: Runtime, batch: Pictures) -> float:
     return done / (time.perf_counter() - started)
 
 
-def open_runtime(kind: str, folder: Path, encoder: Callable[[], Any]) -> Runtime:
+def open_runtime(kind: str, folder: Path, encoder: Callable[[], Any]) -> SharedRuntime:
     """The runtime of a kind.
 
     Args:

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, File, HTTPException, Query, Request, UploadFile
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -19,9 +20,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.errors import SuresetError
 from app.web.meters import Meters
-from app.web.served import Served
+from app.web.room import Busy, Room
+from app.web.service import NotReady, Service
 
 if TYPE_CHECKING:
     from app.pipeline.predict import Classifier
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 #: What one request may carry.
 MOST_BYTES = 32 * 2**20
 MOST_PICTURES = 64
+#: Requests that may send their pictures and wait for answers at once.
+MOST_REQUESTS = 256
 
 
 class TaskAnswer(BaseModel):
@@ -74,7 +77,7 @@ _EXAMPLE = {
 }
 
 
-def api(served: Served, meters: Meters) -> FastAPI:
+def api(service: Service) -> FastAPI:
     """The application that answers everything but the page."""
     app = FastAPI(
         title="Sureset",
@@ -83,20 +86,20 @@ def api(served: Served, meters: Meters) -> FastAPI:
         docs_url=None,  # its script would come from outside
         redoc_url=None,
     )
+    meters = service.meters
     app.add_middleware(_BodyLimit, path="/v1/", most=MOST_BYTES)
+    app.add_middleware(_Admission, path="/v1/", room=Room(MOST_REQUESTS))
     app.add_middleware(_Measured, paths=("/v1/predict", "/v1/model"), meters=meters)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(SuresetError, _unavailable)
+    app.add_exception_handler(NotReady, _not_ready)
+    app.add_exception_handler(Busy, _busy)
     app.add_exception_handler(Exception, _defect)
 
-    def in_service() -> Classifier:
-        classifier = served.current()
-        if classifier is None:
-            raise HTTPException(503, served.problem)
-        return classifier
+    # To look for a newer bundle is a look at the disk, and may load it: nothing for the event loop.
+    async def in_service() -> Classifier:
+        return await run_in_threadpool(service.classifier)
 
-    # Plain functions run in worker threads, so the network never holds up /healthz.
     @app.post(
         "/v1/predict",
         response_model=list[Answer],
@@ -105,6 +108,7 @@ def api(served: Served, meters: Meters) -> FastAPI:
         responses={
             200: {"content": {"application/json": {"example": [_EXAMPLE]}}},
             413: {"model": Problem, "description": "too much for one request"},
+            429: {"model": Problem, "description": "too much at once: `Retry-After` says when"},
             422: {
                 "model": list[Answer] | Problem,
                 "description": "no picture could be read (the list), or a bad alpha, score or "
@@ -113,7 +117,7 @@ def api(served: Served, meters: Meters) -> FastAPI:
             503: {"model": Problem, "description": "no bundle is in service"},
         },
     )
-    def predict(
+    async def predict(
         image: Annotated[list[UploadFile], File(description="one picture, or several")],
         alpha: Annotated[
             float | None, Query(gt=0, lt=1, description="accepted error rate; the bundle's own")
@@ -130,10 +134,10 @@ def api(served: Served, meters: Meters) -> FastAPI:
             raise HTTPException(
                 413, f"{len(image)} pictures in one request: send at most {MOST_PICTURES}."
             )
-        classifier = in_service()
+        classifier = await in_service()
         _check("score", score, classifier.scores)
         _check("taxonomy", taxonomy, classifier.taxonomies)
-        readings = meters.read(classifier, [upload.file.read() for upload in image])
+        readings = await service.read_uploads(classifier, [upload.file for upload in image])
         answers: list[dict[str, Any]] = []
         for upload, reading in zip(image, readings, strict=True):
             name = upload.filename or ""
@@ -154,9 +158,9 @@ def api(served: Served, meters: Meters) -> FastAPI:
         summary="What is in service",
         responses={503: {"model": Problem, "description": "no bundle is in service"}},
     )
-    def model() -> dict[str, Any]:
+    async def model() -> dict[str, Any]:
         """The bundle's facts, its measured quality, and what `/v1/predict` can be asked for."""
-        classifier = in_service()
+        classifier = await in_service()
         return {
             "name": classifier.path.name,
             "runtime": classifier.runtime,
@@ -176,17 +180,17 @@ def api(served: Served, meters: Meters) -> FastAPI:
         summary="A bundle is loaded",
         responses={503: {"model": Problem, "description": "no bundle is in service"}},
     )
-    def readyz() -> dict[str, str]:
-        return {"status": "ready", "model": in_service().path.name}
+    async def readyz() -> dict[str, str]:
+        return {"status": "ready", "model": (await in_service()).path.name}
 
     @app.get("/metrics", summary="Counts and times, for Prometheus", response_class=Response)
     def metrics() -> Response:
         return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/examples/{model}/{number}", include_in_schema=False)
-    def example(model: str, number: int) -> FileResponse:
+    async def example(model: str, number: int) -> FileResponse:
         """A picture of the bundle's test split. A number, so that no path can be asked for."""
-        classifier = in_service()
+        classifier = await in_service()
         if model == classifier.path.name and 0 <= number < len(classifier.examples):
             picture = classifier.examples[number]
             if picture.is_file():
@@ -228,8 +232,13 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": f"{name}: {first['msg']}."}, 422)
 
 
-def _unavailable(request: Request, error: Exception) -> JSONResponse:
+def _not_ready(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error)}, 503)
+
+
+def _busy(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Busy)
+    return JSONResponse({"error": str(error)}, 429, headers={"Retry-After": str(error.seconds)})
 
 
 def _defect(request: Request, error: Exception) -> JSONResponse:
@@ -268,6 +277,25 @@ class _BodyLimit:
 
     def _sentence(self) -> str:
         return f"a request may hold {self.most // 2**20} MB: send fewer or smaller pictures."
+
+
+class _Admission:
+    """Lets no more requests under ``path`` in than there is room for, before their bodies come."""
+
+    def __init__(self, app: ASGIApp, path: str, room: Room) -> None:
+        self.app, self.path, self.room = app, path, room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(self.path):
+            await self.app(scope, receive, send)
+            return
+        try:
+            with self.room.places(1):
+                await self.app(scope, receive, send)
+        except Busy as busy:
+            response = _busy(Request(scope), busy)
+            response.headers["Connection"] = "close"  # Its body is not waited for.
+            await response(scope, receive, send)
 
 
 class _Measured:

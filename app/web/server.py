@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.web.api import MOST_BYTES, api
 from app.web.meters import Meters
 from app.web.served import Served
+from app.web.service import Service
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -72,8 +73,8 @@ def application(served: Served, static_dir: Path, uploads: Path) -> FastAPI:
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     from app.web.page import mount
 
-    meters = Meters()
-    return mount(api(served, meters), served, meters, style, most_bytes=MOST_BYTES)
+    service = Service(served, Meters())
+    return mount(api(service), service, style, most_bytes=MOST_BYTES)
 
 
 def listen(address: str, port: int) -> socket.socket:

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from app.web.api import api
 from app.web.meters import Meters
 from app.web.served import Served
+from app.web.service import Service
 from tests.unit.web.fake import load_fake, write_fake_bundle
 
 
@@ -27,5 +28,5 @@ def served(models_dir: Path) -> Served:
 
 @pytest.fixture
 def client(served: Served) -> Iterator[TestClient]:
-    with TestClient(api(served, Meters()), raise_server_exceptions=False) as client:
+    with TestClient(api(Service(served, Meters())), raise_server_exceptions=False) as client:
         yield client

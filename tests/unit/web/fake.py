@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,17 @@ class FakeClassifier:
         self.pictures = 0
 
     def read(self, pictures: Sequence[Path | bytes]) -> list[Any]:
-        self.pictures += len(pictures)
-        return [self._read(picture) for picture in pictures]
+        submitted = [self.submit(picture) for picture in pictures]
+        return [s if isinstance(s, PictureError) else s.result() for s in submitted]
+
+    def submit(self, picture: Path | bytes) -> Any:
+        self.pictures += 1
+        read = self._read(picture)
+        if isinstance(read, PictureError):
+            return read
+        result: Future[Any] = Future()
+        result.set_result(read)
+        return result
 
     def _read(self, picture: Path | bytes) -> Any:
         source = io.BytesIO(picture) if isinstance(picture, bytes) else picture

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Sequence
+import threading
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,15 @@ class SlowClassifier(FakeClassifier):
         super().__init__(path)
         self.seconds = seconds
 
-    def read(self, pictures: Sequence[Path | bytes]) -> list[Any]:
+    def submit(self, picture: Path | bytes) -> Any:
         # In one piece: print writes the end of the line on its own, and other threads in between.
         os.write(sys.stderr.fileno(), b"reading\n")
-        time.sleep(self.seconds)
-        return super().read(pictures)
+        read = super().submit(picture)
+        result: Future[Any] = Future()
+        timer = threading.Timer(self.seconds, lambda: result.set_result(read.result()))
+        timer.daemon = True
+        timer.start()
+        return result
 
 
 def _load(models_dir: Path, model: str, seconds: float) -> Any:

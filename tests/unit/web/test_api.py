@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.web.api import MOST_BYTES, MOST_PICTURES, api
 from app.web.meters import Meters
+from app.web.room import Room
 from app.web.served import Served
+from app.web.service import Service
 from tests.unit.web.fake import CLASSES, SCORES, TAXONOMIES, FakeClassifier, load_fake, picture
 
 RED = picture(200, 30, 30)
@@ -151,7 +155,7 @@ def test_the_model_is_described(client: TestClient) -> None:
 
 
 def test_without_a_bundle_the_process_lives_but_is_not_ready(tmp_path: Path) -> None:
-    client = TestClient(api(Served(tmp_path, load=load_fake), Meters()))
+    client = TestClient(api(Service(Served(tmp_path, load=load_fake), Meters())))
     assert client.get("/healthz").json() == {"status": "alive"}
     for response in (
         client.get("/readyz"),
@@ -182,14 +186,16 @@ def test_metrics_count_requests_pictures_and_set_sizes(client: TestClient) -> No
 def test_health_is_answered_while_the_network_is_busy(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    busy, done = threading.Semaphore(0), threading.Event()
+    busy = threading.Semaphore(0)
 
-    def slow(self: FakeClassifier, pictures: Any) -> list[Any]:
+    waiting: list[Future[Any]] = []
+
+    def slow(self: FakeClassifier, picture: Any) -> Future[Any]:
+        waiting.append(Future())
         busy.release()
-        assert done.wait(30)
-        return [self._read(p) for p in pictures]
+        return waiting[-1]
 
-    monkeypatch.setattr(FakeClassifier, "read", slow)
+    monkeypatch.setattr(FakeClassifier, "submit", slow)
     statuses: list[int] = []
     asking = [
         threading.Thread(
@@ -201,11 +207,12 @@ def test_health_is_answered_while_the_network_is_busy(
     ]
     for thread in asking:
         thread.start()
-    for _ in range(40):  # every worker thread there is now waits for the network
+    for _ in asking:
         assert busy.acquire(timeout=10)
     assert client.get("/healthz").status_code == 200
     assert statuses == []
-    done.set()
+    for result in waiting:
+        result.set_result(np.array([0.8, 0.1, 0.1]))
     for thread in asking:
         thread.join()
     assert statuses == [200] * 60
@@ -232,10 +239,10 @@ def test_what_is_not_there_is_a_404_in_json(client: TestClient, method: str, pat
 
 
 def test_a_defect_is_a_500_in_json(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: FakeClassifier, pictures: Any) -> list[Any]:
+    def broken(self: FakeClassifier, picture: Any) -> list[Any]:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(FakeClassifier, "read", broken)
+    monkeypatch.setattr(FakeClassifier, "submit", broken)
     response = client.post("/v1/predict", files=upload(RED))
     assert response.status_code == 500
     assert "defect" in response.json()["error"] and "secret" not in response.text
@@ -245,6 +252,17 @@ def test_openapi_names_every_answer(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/v1/predict", "/v1/model", "/healthz", "/readyz", "/metrics"}
     predict = paths["/v1/predict"]["post"]
-    assert set(predict["responses"]) == {"200", "413", "422", "503"}
+    assert set(predict["responses"]) == {"200", "413", "422", "429", "503"}
     assert {p["name"] for p in predict["parameters"]} == {"alpha", "score", "taxonomy"}
     assert client.get("/docs").status_code == 404, "its script would come from outside"
+
+
+def test_no_more_pictures_wait_than_there_is_room_for(served: Served) -> None:
+    service = Service(served, Meters())
+    service.room = Room(3)
+    client = TestClient(api(service))
+    response = client.post("/v1/predict", files=upload(*[RED] * 4))
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "1"
+    assert response.json() == {"error": "too much is waiting for the network: ask again in 1 s."}
+    assert client.post("/v1/predict", files=upload(*[RED] * 3)).status_code == 200

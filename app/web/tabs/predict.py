@@ -1,0 +1,203 @@
+"""Choose a picture, read the answer, move the promise.
+
+The network runs once a picture. What it made of the picture stays on the server with the session
+that asked, so that the slider and the choosers are answered from it at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
+
+from app.errors import SuresetError
+from app.web import cards
+from app.web.room import Busy
+from app.web.service import Service
+
+if TYPE_CHECKING:
+    from app.pipeline.predict import Classifier, Reading
+
+#: How the field writes the scores' names.
+_CAPITALS = {"pip", "aps", "raps", "saps"}
+
+_PRESS_AN_EXAMPLE = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-example]");
+  if (button) trigger("select", {index: Number(button.dataset.example)});
+});
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture that was read, and by whom: only that bundle can answer from the reading."""
+
+    classifier: Classifier
+    reading: Reading
+
+    def answer(self, alpha: float, score: str, taxonomy: str) -> str:
+        """The answer as HTML. Runs no network."""
+        answer = self.classifier.answer(self.reading, alpha, score, taxonomy)
+        return cards.answer(answer, alpha, taxonomy)
+
+
+def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None:
+    """The components of the tab and what they do.
+
+    ``newest`` changes when another bundle is in service; what was seen of a picture is kept for
+    ``keep_seconds``.
+    """
+    plain: dict[str, Any] = {"apply_default_css": False}
+    with gr.Row(elem_id="work", equal_height=False):
+        with gr.Column(elem_id="ask", scale=0, min_width=320):
+            picture = gr.Image(
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "clipboard", "webcam"],
+                show_label=False,
+                buttons=[],
+                placeholder="Drop a picture here, or click to choose one",
+                height=224,
+                elem_id="picture",
+            )
+            examples = gr.HTML(elem_id="examples", js_on_load=_PRESS_AN_EXAMPLE, **plain)
+            alpha = gr.Slider(
+                0.01,
+                0.5,
+                step=0.01,
+                label="Accepted error rate (alpha)",
+                info="Smaller: fewer misses, larger sets.",
+                buttons=[],
+                elem_id="alpha",
+            )
+            with gr.Row(elem_id="method"):
+                score = gr.Dropdown(label="Score", min_width=100, elem_id="score")
+                taxonomy = gr.Dropdown(label="Taxonomy", min_width=100, elem_id="taxonomy")
+        with gr.Column(elem_id="answer", scale=1, min_width=320):
+            result = gr.HTML(elem_id="result", **plain)
+    asked: list[Any] = [alpha, score, taxonomy]
+    seen = gr.State(None, time_to_live=keep_seconds)
+    shown = gr.State(None)
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    reading: dict[str, Any] = {
+        "show_progress": "minimal",
+        "show_progress_on": result,
+        "api_visibility": "private",
+        "concurrency_limit": None,
+        "trigger_mode": "always_last",
+    }
+
+    def show(showing: Path | None, file: dict[str, Any] | None) -> dict[Any, Any]:
+        """Bring the tab up to what is in service; a picture on it is read again."""
+        classifier = service.served.current()
+        if classifier is None or showing == classifier.path:
+            return {shown: showing}
+        method = classifier.facts["method"]
+        own = classifier.facts["alpha"], method["score"], method["taxonomy"]
+        scores = [(s.upper() if s in _CAPITALS else s, s) for s in classifier.scores]
+        taxonomies = [(t.replace("_", " "), t) for t in classifier.taxonomies]
+        now_seen, answer = read(file, *own)
+        return {
+            shown: classifier.path,
+            examples: cards.examples(
+                classifier.path.name, [example.name for example in classifier.examples]
+            ),
+            alpha: own[0],
+            score: gr.Dropdown(scores, value=own[1]),
+            taxonomy: gr.Dropdown(taxonomies, value=own[2]),
+            seen: now_seen,
+            result: answer,
+        }
+
+    def read(file: dict[str, Any] | None, *asked: Any) -> tuple[Seen | None, str]:
+        """Read an uploaded picture; none when it was just removed."""
+        if file is None:
+            return None, cards.waiting(classifier_of(service).classes)
+        return look_at(_uploaded(file), *asked)
+
+    def pick(event: gr.EventData, *asked: Any) -> tuple[str, Seen | None, str]:
+        """Read an example."""
+        example = classifier_of(service).examples[int(event.index)]
+        copy = save_file_to_cache(example, cache_dir=get_upload_folder())
+        return copy, *look_at(example, *asked)
+
+    def look_at(picture: Path, *asked: Any) -> tuple[Seen | None, str]:
+        """Run the network; gives what was seen and the answer to ``asked`` as HTML."""
+        classifier = classifier_of(service)
+        try:
+            [reading] = service.read(classifier, [picture])
+        except Busy as busy:
+            return None, cards.unreadable(str(busy))
+        if isinstance(reading, Exception):
+            return None, cards.unreadable(str(reading))
+        service.meters.answered(classifier.answer(reading, *asked))
+        now_seen = Seen(classifier, reading)
+        return now_seen, now_seen.answer(*asked)
+
+    def answer(seen: Seen | None, *asked: Any) -> Any:
+        """Answer the picture again, as asked now."""
+        return gr.skip() if seen is None else seen.answer(*asked)
+
+    newest.change(
+        show,
+        [shown, picture],
+        [shown, examples, *asked, seen, result],
+        queue=False,
+        preprocess=False,
+        **quiet,
+    )
+    # The file itself goes to the network, as it does through the API: nothing re-encodes it.
+    picture.input(read, [picture, *asked], [seen, result], preprocess=False, **reading)
+    examples.select(pick, asked, [picture, seen, result], **reading)
+    for control in asked:
+        control.input(
+            answer, [seen, *asked], result, queue=False, trigger_mode="always_last", **quiet
+        )
+
+
+def add_predict_endpoint(service: Service) -> None:
+    """``/predict`` for programs that speak to the page as ``gradio_client`` does."""
+
+    def predict(
+        image: dict,
+        alpha: float | None = None,
+        score: str | None = None,
+        taxonomy: str | None = None,
+    ) -> dict:
+        """Prediction sets of one picture, as `python -m app predict` prints them."""
+        classifier = classifier_of(service)
+        try:
+            [reading] = service.read(classifier, [_uploaded(image)])
+            if isinstance(reading, Exception):
+                raise SuresetError(str(reading))
+            answer = classifier.answer(reading, alpha, score, taxonomy)
+        except SuresetError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        except ValueError as error:
+            raise gr.Error(f"{error}.", print_exception=False) from error
+        service.meters.answered(answer)
+        return {"image": image.get("orig_name") or "", **answer}
+
+    gr.api(predict, api_name="predict", concurrency_limit=None)
+
+
+def classifier_of(service: Service) -> Classifier:
+    """The classifier in service; without one, the page shows why as a message."""
+    try:
+        return service.classifier()
+    except SuresetError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def _uploaded(file: dict[str, Any]) -> Path:
+    """The path of an uploaded file. A client names it, so it is believed only in that folder."""
+    path = Path(file.get("path") or "").resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+        raise gr.Error("Upload the picture first.", print_exception=False)
+    return path
