@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -166,21 +167,31 @@ class Calibration:
     def p_values(self, probs: Mapping[str, ArrayLike]) -> dict[str, Floats]:
         """p-values {task: (m, C_task)}: a class is in the set just when its p-value > alpha."""
         checked = as_probs(probs, self.classes)
-        return {task: self._p_values(task, checked[task], g) for task, g in self.groups.items()}
+        return {task: self._p_values(task, checked[task]) for task in self.groups}
 
-    def _p_values(self, task: str, probs: Probs, groups: NDArray[np.int64]) -> Floats:
+    def _p_values(self, task: str, probs: Probs) -> Floats:
         result = np.empty(probs.shape)
-        present, starts = np.unique(np.sort(groups), return_index=True)
-        # Found once, and not in every block: with a group a class it is the square of the classes.
-        of_group = np.split(np.argsort(groups, kind="stable"), starts[1:])
 
         def work(rows: slice, block: Probs, total: Floats) -> None:
             scores = self.score.of_classes(block, total)
-            for group, members in zip(present, of_group, strict=True):
+            for group, members in self._members[task]:
                 result[rows, members] = p_values(self.scores[group], scores[:, members])
 
         by_checked_rows(work, probs, name_of(task, probs))
         return result
+
+    @cached_property
+    def _members(self) -> dict[str, list[tuple[int, NDArray[np.int64]]]]:
+        """Of each task, its groups and the classes in each.
+
+        Found once: with a group a class, to look for each is the square of the classes.
+        """
+        members = {}
+        for task, groups in self.groups.items():
+            present, starts = np.unique(np.sort(groups), return_index=True)
+            of_group = np.split(np.argsort(groups, kind="stable"), starts[1:])
+            members[task] = list(zip(present.tolist(), of_group, strict=True))
+        return members
 
     def save(self, path: str | Path) -> None:
         """Write a NumPy archive without pickle; the same calibration gives the same bytes."""

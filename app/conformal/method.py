@@ -8,8 +8,9 @@ one ordinary task; a task's set holds the classes that occur in the set of combi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,8 @@ class Answers:
         joint_sets: of each task, the classes in the sets that hold all truths at once, (m, C_task).
         joint_top: of each task, its class in the likeliest combination, (m,).
         combinations: in the joint space, the combinations in the set, (m, product of C).
-        bonferroni: in the taskwise space, the other sets that hold all truths at once, (m, C_task).
+        bonferroni: in the taskwise space, the other sets that hold all truths at once, (m, C_task):
+            only there to be compared, so worked out when it is asked for.
     """
 
     sets: dict[str, Bools]
@@ -57,7 +59,11 @@ class Answers:
     joint_sets: dict[str, Bools]
     joint_top: dict[str, Ints]
     combinations: Bools | None = None
-    bonferroni: dict[str, Bools] | None = None
+    by_bonferroni: Callable[[], dict[str, Bools]] | None = None
+
+    @cached_property
+    def bonferroni(self) -> dict[str, Bools] | None:
+        return None if self.by_bonferroni is None else self.by_bonferroni()
 
     @property
     def joint_sizes(self) -> Floats:
@@ -187,7 +193,7 @@ class Method:
                 top=top,
                 joint_sets=self.simultaneous.within(p, alpha),
                 joint_top=top,
-                bonferroni=bonferroni(self.calibration, probs, alpha),
+                by_bonferroni=partial(bonferroni, self.calibration, probs, alpha),
             )
 
     def _jointly(self, probs: Mapping[str, Floats], alphas: Iterable[float]) -> Iterator[Answers]:

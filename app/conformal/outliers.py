@@ -8,6 +8,7 @@ a picture like them is flagged at level a with probability at most a.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ class Outliers:
         calibration = as_rows(calibration, "calibration", training.shape[1])
         rows = np.random.default_rng(seed).permutation(len(training))[:_MOST_REFERENCES]
         reference = np.ascontiguousarray(training[np.sort(rows)], dtype=np.float32)
-        return cls(reference, np.sort(_mean_distance(calibration, reference)))
+        own = cls(reference, np.empty(0))
+        return cls(reference, np.sort(own._mean_distance(calibration)))
 
     def p_values(self, features: Features) -> NDArray[np.float64]:
         """How usual each picture is, (m,); small is unlike the calibration pictures.
@@ -53,7 +55,7 @@ class Outliers:
             ValueError: features (m, d) of another width than calibration's, or not finite.
         """
         features = as_rows(features, "features", self.reference.shape[1])
-        return p_values(self.distances, _mean_distance(features, self.reference))
+        return p_values(self.distances, self._mean_distance(features))
 
     def save(self, path: str | Path) -> None:
         """Write a NumPy archive without pickle."""
@@ -66,16 +68,18 @@ class Outliers:
         with np.load(path, allow_pickle=False) as archive:
             return cls(archive["reference"], archive["distances"])
 
+    @cached_property
+    def _squares(self) -> NDArray[np.float64]:
+        return np.einsum("rd,rd->r", self.reference, self.reference, dtype=np.float64)
 
-def _mean_distance(features: Features, reference: Features) -> NDArray[np.float64]:
-    """Mean distance (m,) of (m, d) to the nearest of (r, d), a thousand rows at a time."""
-    k = min(_NEIGHBOURS, len(reference))
-    squares = np.einsum("rd,rd->r", reference, reference, dtype=np.float64)
-    result = np.empty(len(features))
-    for start in range(0, len(features), 1000):
-        rows = np.asarray(features[start : start + 1000], np.float32)
-        own = np.einsum("md,md->m", rows, rows, dtype=np.float64)
-        squared = own[:, None] + squares - 2.0 * (rows @ reference.T)
-        nearest = np.partition(squared, k - 1, axis=1)[:, :k]
-        result[start : start + 1000] = np.sqrt(np.maximum(nearest, 0)).mean(axis=1)
-    return result
+    def _mean_distance(self, features: Features) -> NDArray[np.float64]:
+        """Mean distance (m,) of (m, d) to the nearest references, a thousand rows at a time."""
+        k = min(_NEIGHBOURS, len(self.reference))
+        result = np.empty(len(features))
+        for start in range(0, len(features), 1000):
+            rows = np.asarray(features[start : start + 1000], np.float32)
+            own = np.einsum("md,md->m", rows, rows, dtype=np.float64)
+            squared = own[:, None] + self._squares - 2.0 * (rows @ self.reference.T)
+            nearest = np.partition(squared, k - 1, axis=1)[:, :k]
+            result[start : start + 1000] = np.sqrt(np.maximum(nearest, 0)).mean(axis=1)
+        return result

@@ -124,7 +124,7 @@ def resplits(
 
 def _together(answers: Answers) -> Answers:
     """The same answers, of which the tasks' own sets are to hold all truths at once."""
-    return replace(answers, joint_sets=answers.sets, bonferroni=None)
+    return replace(answers, joint_sets=answers.sets, by_bonferroni=None)
 
 
 def fewest_labelled(labels: Mapping[str, Ints], divided: Sequence[Division]) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, takewhile
 from pathlib import Path
 
@@ -52,7 +53,18 @@ class Heads:
     def logits(self, features: NDArray[np.float32], head: str) -> dict[str, Floats]:
         """Of each softmax of a head, its logits (n, outputs): {task: …} or {JOINT: …}."""
         x = self.standardise(features).astype(np.float64)
-        return {name: _through(layers, x) for name, layers in self.layers[head].items()}
+        return {name: _through(layers, x) for name, layers in self._in_float64[head].items()}
+
+    @cached_property
+    def _in_float64(self) -> dict[str, dict[str, list[tuple[Floats, Floats]]]]:
+        """The layers as they are computed: for one picture, to convert them takes the longest."""
+        return {
+            head: {
+                name: [(weight.astype(np.float64), bias.astype(np.float64)) for weight, bias in own]
+                for name, own in softmaxes.items()
+            }
+            for head, softmaxes in self.layers.items()
+        }
 
     def probabilities(
         self, features: NDArray[np.float32], head: str, space: str
@@ -114,7 +126,7 @@ def joint_is_feasible(classes: Mapping[str, int]) -> bool:
     return combinations(classes) <= MOST_COMBINATIONS
 
 
-def _through(layers: list[Layer], x: Floats) -> Floats:
+def _through(layers: list[tuple[Floats, Floats]], x: Floats) -> Floats:
     for i, (weight, bias) in enumerate(layers):
         inputs: Floats = np.maximum(x, 0) if i else x
         x = inputs @ weight + bias
