@@ -16,7 +16,7 @@ experiments: ## compare every head, space, score and taxonomy
 prefetch:    ## pretrained weights, and the sample set where there is no data
 data:        ## ARGS=check: what is in a folder, and wrong with it; ARGS=split: write its splits down
 sample:      ## drawn pictures with labels: make sample DATA_DIR=./vehicles ARGS="--size 500"
-bench:       ## the speed of this machine beside its bounds; ARGS=training, conformal: beside others
+bench:       ## the speed of this machine beside its bounds; ARGS=training, serve, conformal, data
 cache:       ## what the cache holds; ARGS="--prune 30": remove what nobody used for 30 days
 shell:       ## a shell where the commands run
 

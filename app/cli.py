@@ -183,14 +183,15 @@ def serve(settings: Settings) -> None:
     serve(settings)
 
 
-@command(*_NETWORK, "seed")
+@command(*_NETWORK, "models_dir", "model", "seed")
 def bench(
     settings: Settings,
     what: Annotated[
-        Literal["pictures", "training", "data", "conformal"],
+        Literal["pictures", "training", "serve", "data", "conformal"],
         typer.Argument(
             help="pictures: from files to features, beside the bare network; "
             "training: heads on cached features, beside a plain loop over the frozen network; "
+            "serve: the HTTP API under load, beside the bare network; "
             "data: labels, files and splits of a million pictures; "
             "conformal: from probabilities to sets, beside other libraries"
         ),
@@ -205,6 +206,10 @@ def bench(
         from app.pipeline.bench.training import bench_training
 
         bench_training(settings)
+    elif what == "serve":
+        from app.pipeline.bench.serving import bench_serving
+
+        bench_serving(settings)
     elif what == "data":
         from app.pipeline.bench.data import bench_data
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
+from threadpoolctl import threadpool_limits
 
 from app.errors import SuresetError
 from app.progress import say
@@ -42,6 +43,8 @@ def serve(settings: Settings) -> None:
     # Both end things in the same orderly way, while the server starts too.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    # Batches run side by side: each keeps to its own processor.
+    threadpool_limits(1, "blas")
     try:
         with (
             listen(settings.address, settings.port) as listening,
