@@ -41,7 +41,10 @@ _WEIGHTS = ("cache_dir", "static_dir", "backbone")
 _NETWORK = (*_WEIGHTS, "weights", "recipe", "runtime", "precision")
 _METHOD = ("alpha", *METHOD)
 _WANDB = ("wandb_dir", "wandb_key_file", "wandb_project", "wandb_entity", "wandb_base_url")
-_SERVER = ("models_dir", "model", "static_dir", "address", "port")
+_SERVER = (
+    *("models_dir", "model", "static_dir"),
+    *("address", "port", "root_path", "access_file", "log"),
+)
 
 
 def command(
@@ -181,6 +184,19 @@ def serve(settings: Settings) -> None:
     from app.web.server import serve
 
     serve(settings)
+
+
+@command()
+def access(
+    settings: Settings,
+    name: Annotated[str, typer.Argument(help="who it is for", show_default=False)],
+) -> None:
+    """Draw a key for somebody, and print the line for the file that lets it in."""
+    from app.web.access import new_key
+
+    key, line = new_key(name)
+    say(f"the key of {name}, which is shown this once: {key}")
+    typer.echo(line)
 
 
 @command(*_NETWORK, "models_dir", "model", "seed")

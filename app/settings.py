@@ -155,6 +155,16 @@ class Settings(BaseSettings):
 
     address: str = Field("127.0.0.1", description="address the server listens on")
     port: int = Field(7860, ge=0, le=65535, description="port the server listens on")
+    root_path: str = Field(
+        "", pattern=r"^(/[A-Za-z0-9._~-]+)*$", description="path a proxy shows the server under"
+    )
+    access_file: Path | None = Field(
+        None,
+        description="file of who may ask, lines as `access` prints them (default: all who can)",
+    )
+    log: Literal["json", "off"] = Field(
+        "json", description="the server's line of JSON for each request, or none"
+    )
 
     @classmethod
     def settings_customise_sources(

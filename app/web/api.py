@@ -20,7 +20,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
+from app.web.limits import BodyLimit, RequestLimit, come_back
 from app.web.meters import Meters
+from app.web.proxied import path_of
 from app.web.room import Busy, Room
 from app.web.service import NotReady, Service
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 #: What one request may carry.
 MOST_BYTES = 32 * 2**20
 MOST_PICTURES = 64
+#: What one may carry where no pictures are sent.
+MOST_TEXT = 2**20
 #: Requests that may send their pictures and wait for answers at once.
 MOST_REQUESTS = 256
 
@@ -87,8 +91,9 @@ def api(service: Service) -> FastAPI:
         redoc_url=None,
     )
     meters = service.meters
-    app.add_middleware(_BodyLimit, path="/v1/", most=MOST_BYTES)
-    app.add_middleware(_Admission, path="/v1/", room=Room(MOST_REQUESTS))
+    most = {"/v1/": MOST_BYTES, "/gradio_api/upload": MOST_BYTES}
+    app.add_middleware(BodyLimit, most=most, otherwise=MOST_TEXT)
+    app.add_middleware(RequestLimit, path="/v1/", room=Room(MOST_REQUESTS))
     app.add_middleware(_Measured, paths=("/v1/predict", "/v1/model"), meters=meters)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -238,64 +243,11 @@ def _not_ready(request: Request, error: Exception) -> JSONResponse:
 
 def _busy(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Busy)
-    return JSONResponse({"error": str(error)}, 429, headers={"Retry-After": str(error.seconds)})
+    return come_back(error)
 
 
 def _defect(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": "this is a defect of Sureset; its log holds the details."}, 500)
-
-
-class _BodyLimit:
-    """Refuses request bodies under ``path`` of more than ``most`` bytes, announced or not."""
-
-    def __init__(self, app: ASGIApp, path: str, most: int) -> None:
-        self.app, self.path, self.most = app, path, most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(self.path):
-            await self.app(scope, receive, send)
-            return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self.most:
-            await self._refuse(scope, receive, send)
-            return
-        got = 0
-
-        async def counted() -> Message:
-            nonlocal got
-            message = await receive()
-            got += len(message.get("body", b""))
-            if got > self.most:
-                raise HTTPException(413, self._sentence())
-            return message
-
-        await self.app(scope, counted, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = JSONResponse({"error": self._sentence()}, 413, headers={"Connection": "close"})
-        await response(scope, receive, send)
-
-    def _sentence(self) -> str:
-        return f"a request may hold {self.most // 2**20} MB: send fewer or smaller pictures."
-
-
-class _Admission:
-    """Lets no more requests under ``path`` in than there is room for, before their bodies come."""
-
-    def __init__(self, app: ASGIApp, path: str, room: Room) -> None:
-        self.app, self.path, self.room = app, path, room
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(self.path):
-            await self.app(scope, receive, send)
-            return
-        try:
-            with self.room.places(1):
-                await self.app(scope, receive, send)
-        except Busy as busy:
-            response = _busy(Request(scope), busy)
-            response.headers["Connection"] = "close"  # Its body is not waited for.
-            await response(scope, receive, send)
 
 
 class _Measured:
@@ -305,8 +257,8 @@ class _Measured:
         self.app, self.paths, self.meters = app, paths, meters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path")
-        if scope["type"] != "http" or path not in self.paths:
+        path = path_of(scope) if scope["type"] == "http" else ""
+        if path not in self.paths:
             await self.app(scope, receive, send)
             return
         status = 500

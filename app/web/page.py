@@ -23,7 +23,9 @@ _FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "
 _MONO = ["ui-monospace", "SF Mono", "Consolas", "monospace"]
 
 
-def mount(app: FastAPI, service: Service, style: Path, most_bytes: int) -> FastAPI:
+def mount(
+    app: FastAPI, service: Service, style: Path, most_bytes: int, root_path: str = ""
+) -> FastAPI:
     """Put the page at the root of ``app``, behind every path that is there already."""
     blocks = page(service)
     # Only a launched Blocks checks that a file a client names is one it uploaded.
@@ -37,6 +39,7 @@ def mount(app: FastAPI, service: Service, style: Path, most_bytes: int) -> FastA
         footer_links=[],
         run_history=False,
         max_file_size=most_bytes,
+        root_path=root_path or None,
         ssr_mode=False,
         pwa=False,
         mcp_server=False,

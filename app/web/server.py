@@ -20,13 +20,17 @@ from threadpoolctl import threadpool_limits
 from app.errors import SuresetError
 from app.progress import say
 from app.settings import Settings
+from app.web.access import Guard, Keys
 from app.web.api import MOST_BYTES, api
+from app.web.connection import Connection
+from app.web.journal import Journal, keep_journal
 from app.web.meters import Meters
+from app.web.proxied import UnderPath
 from app.web.served import Served
 from app.web.service import Service
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
     from uvicorn.server import Protocols
 
 #: What is under way may take this long when the server is told to stop.
@@ -50,8 +54,11 @@ def serve(settings: Settings) -> None:
             listen(settings.address, settings.port) as listening,
             tempfile.TemporaryDirectory(prefix="sureset-", ignore_cleanup_errors=True) as uploads,
         ):
+            keep_journal(settings.log == "json")
             served = Served(settings.models_dir, settings.model)
-            server = _Server(application(served, settings.static_dir, Path(uploads)), listening)
+            keys = Keys(settings.access_file) if settings.access_file else None
+            app = application(served, settings.static_dir, Path(uploads), keys, settings.root_path)
+            server = _Server(app, listening)
             if served.current() is None:
                 say(f"no answers yet: {served.problem}")
             server.run(sockets=[listening])
@@ -60,8 +67,16 @@ def serve(settings: Settings) -> None:
         _leave()
 
 
-def application(served: Served, static_dir: Path, uploads: Path) -> FastAPI:
+def application(
+    served: Served,
+    static_dir: Path,
+    uploads: Path,
+    keys: Keys | None = None,
+    root_path: str = "",
+) -> ASGIApp:
     """The whole web application; uploads to the page are kept in the folder ``uploads``.
+
+    Whoever asks has one of ``keys``, if there are any. ``root_path`` is where a proxy shows it.
 
     Raises:
         SuresetError: the folder of web assets is not there.
@@ -77,7 +92,8 @@ def application(served: Served, static_dir: Path, uploads: Path) -> FastAPI:
     from app.web.page import mount
 
     service = Service(served, Meters())
-    return mount(api(service), service, style, most_bytes=MOST_BYTES)
+    whole: ASGIApp = mount(api(service), service, style, MOST_BYTES, root_path)
+    return Journal(UnderPath(Guard(whole, keys), root_path))
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -105,8 +121,12 @@ def listen(address: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """Says where it is once it accepts; told to stop, answers what it was asked and is gone."""
 
-    def __init__(self, app: FastAPI, listening: socket.socket) -> None:
-        super().__init__(uvicorn.Config(app, log_level="warning"))
+    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
+        # It logs as the rest does, and what was asked is in the journal.
+        config = uvicorn.Config(
+            app, http=Connection, ws="none", log_config=None, access_log=False, server_header=False
+        )
+        super().__init__(config)
         self._listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -142,7 +162,7 @@ class _Server(uvicorn.Server):
 def _wants_an_answer(connection: Protocols) -> bool:
     """Of the page's own streams only the heartbeat has no end; the others wait for an answer."""
     scope = getattr(connection, "scope", None)  # None until the first request has come
-    return scope is not None and "/heartbeat/" not in scope["path"]
+    return scope is not None and "/heartbeat/" not in scope.get("path", "/heartbeat/")
 
 
 def _leave() -> None:

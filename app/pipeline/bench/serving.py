@@ -180,7 +180,7 @@ def _server(settings: Settings, bundle: Path) -> Iterator[tuple[str, int]]:
         [
             *(sys.executable, "-m", "app", "serve", "--address", "127.0.0.1", "--port", "0"),
             *("--models", str(settings.models_dir), "--model", str(bundle)),
-            *("--static", str(settings.static_dir)),
+            *("--static", str(settings.static_dir), "--log", "off"),
         ],
         stderr=subprocess.PIPE,
         text=True,

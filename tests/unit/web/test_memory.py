@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[tuple[int, int]]:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "tests.unit.web.slow", "-1"),
-            *("serve", "--port", "0", "--models", str(tmp_path)),
+            *("serve", "--port", "0", "--models", str(tmp_path), "--log", "off"),
         ],
         cwd=ROOT,
         stderr=subprocess.PIPE,

@@ -196,7 +196,7 @@ def open_page(port: int) -> Iterator[None]:
 @contextmanager
 def slow_server(seconds: float, models_dir: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """The command ``serve``, in a process that takes so long for each picture."""
-    where = ("--port", "0", "--models", str(models_dir))
+    where = ("--port", "0", "--models", str(models_dir), "--log", "off")
     process = python(
         *("-m", "tests.unit.web.slow", str(seconds), "serve", *where), TMPDIR=str(folder)
     )
