@@ -4,10 +4,11 @@
 .DEFAULT_GOAL := help
 VENV := .venv/.installed
 PYTHON_IN_VENV := .venv/bin/python
-COMMANDS := train serve data sample prefetch calibrate evaluate experiments predict bundle bench cache shell
+COMMANDS := train serve access data sample prefetch calibrate evaluate experiments predict bundle bench cache shell
 
 train:       ## from a folder of pictures (DATA_DIR, or a sample set) to a bundle
 serve:       ## the web page and the HTTP API on http://127.0.0.1:7860
+access:      ## a key for somebody, if not all may ask: make access ARGS=alice >>keys
 predict:     ## answer pictures: make predict ARGS="car.jpg"
 evaluate:    ## measure a bundle on the test split
 calibrate:   ## calibrate a bundle again

@@ -43,7 +43,7 @@ _METHOD = ("alpha", *METHOD)
 _WANDB = ("wandb_dir", "wandb_key_file", "wandb_project", "wandb_entity", "wandb_base_url")
 _SERVER = (
     *("models_dir", "model", "static_dir"),
-    *("address", "port", "root_path", "access_file", "log"),
+    *("address", "port", "root_path", "trusted_proxies", "access_file", "log"),
 )
 
 

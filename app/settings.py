@@ -158,6 +158,10 @@ class Settings(BaseSettings):
     root_path: str = Field(
         "", pattern=r"^(/[A-Za-z0-9._~-]+)*$", description="path a proxy shows the server under"
     )
+    trusted_proxies: str = Field(
+        "127.0.0.1",
+        description="addresses or networks of proxies that are believed who asks, by commas; or *",
+    )
     access_file: Path | None = Field(
         None,
         description="file of who may ask, lines as `access` prints them (default: all who can)",

@@ -28,7 +28,7 @@ for name in DATA_DIR STATIC_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST; do
 done
 
 # A secret is a file of the caller's, and nothing else is taken for one.
-for name in WANDB_KEY_FILE CA_BUNDLE; do
+for name in WANDB_KEY_FILE ACCESS_FILE CA_BUNDLE; do
     file=$(setting "$name")
     case $file in
         '') continue ;;

@@ -14,12 +14,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
+from app.web.contract import EXAMPLE, UNREADABLE, Answer, Problem, problems
 from app.web.limits import BodyLimit, RequestLimit, come_back
 from app.web.meters import Meters
 from app.web.proxied import path_of
@@ -36,49 +36,6 @@ MOST_PICTURES = 64
 MOST_TEXT = 2**20
 #: Requests that may send their pictures and wait for answers at once.
 MOST_REQUESTS = 256
-
-
-class TaskAnswer(BaseModel):
-    """One attribute of one picture."""
-
-    set: list[str] = Field(description="the classes that stay possible, in class order")
-    top: str = Field(description="the single likeliest class")
-    p_values: dict[str, float] = Field(
-        description="of each class; it is in the set just when its p-value is above alpha"
-    )
-
-
-class Answer(BaseModel):
-    """One picture: either its answer, or `error`."""
-
-    image: str = Field(description="the file name the picture came with")
-    tasks: dict[str, TaskAnswer] | None = None
-    joint: dict[str, Any] | None = Field(
-        None, description="sets that hold all attributes' true classes at once"
-    )
-    outlier_p: float | None = Field(
-        None, description="p-value of being like the calibration pictures; small is unlike"
-    )
-    error: str | None = Field(None, description="why this picture could not be read")
-
-
-class Problem(BaseModel):
-    """Why a request could not be answered."""
-
-    error: str
-
-
-_EXAMPLE = {
-    "image": "car.jpg",
-    "tasks": {
-        "colour": {
-            "set": ["red", "orange"],
-            "top": "red",
-            "p_values": {"red": 0.61, "orange": 0.14, "blue": 0.003},
-        }
-    },
-    "outlier_p": 0.47,
-}
 
 
 def api(service: Service) -> FastAPI:
@@ -111,27 +68,36 @@ def api(service: Service) -> FastAPI:
         response_model_exclude_unset=True,
         summary="Prediction sets of one or many pictures",
         responses={
-            200: {"content": {"application/json": {"example": [_EXAMPLE]}}},
-            413: {"model": Problem, "description": "too much for one request"},
-            429: {"model": Problem, "description": "too much at once: `Retry-After` says when"},
+            200: {"content": {"application/json": {"example": [EXAMPLE]}}},
             422: {
                 "model": list[Answer] | Problem,
                 "description": "no picture could be read (the list), or a bad alpha, score or "
                 "taxonomy (the problem)",
+                "content": {"application/json": {"example": [UNREADABLE]}},
             },
-            503: {"model": Problem, "description": "no bundle is in service"},
+            **problems(400, 401, 403, 408, 413, 429, 503),
         },
     )
     async def predict(
-        image: Annotated[list[UploadFile], File(description="one picture, or several")],
+        image: Annotated[
+            list[UploadFile],
+            File(
+                description="one picture, or several",
+                json_schema_extra={"minItems": 1, "maxItems": MOST_PICTURES},
+            ),
+        ],
         alpha: Annotated[
-            float | None, Query(gt=0, lt=1, description="accepted error rate; the bundle's own")
+            float | None,
+            Query(gt=0, lt=1, description="accepted error rate; the bundle's own", examples=[0.05]),
         ] = None,
         score: Annotated[
-            str | None, Query(description="nonconformity score; the bundle's own")
+            str | None, Query(description="nonconformity score; the bundle's own", examples=["aps"])
         ] = None,
         taxonomy: Annotated[
-            str | None, Query(description="which scores share a threshold; the bundle's own")
+            str | None,
+            Query(
+                description="which scores share a threshold; the bundle's own", examples=["class"]
+            ),
         ] = None,
     ) -> Any:
         """Answers a list, one entry a picture in the order they were sent."""
@@ -161,7 +127,7 @@ def api(service: Service) -> FastAPI:
     @app.get(
         "/v1/model",
         summary="What is in service",
-        responses={503: {"model": Problem, "description": "no bundle is in service"}},
+        responses=problems(401, 503),
     )
     async def model() -> dict[str, Any]:
         """The bundle's facts, its measured quality, and what `/v1/predict` can be asked for."""
@@ -183,7 +149,7 @@ def api(service: Service) -> FastAPI:
     @app.get(
         "/readyz",
         summary="A bundle is loaded",
-        responses={503: {"model": Problem, "description": "no bundle is in service"}},
+        responses=problems(503),
     )
     async def readyz() -> dict[str, str]:
         return {"status": "ready", "model": (await in_service()).path.name}

@@ -58,7 +58,7 @@ def serve(settings: Settings) -> None:
             served = Served(settings.models_dir, settings.model)
             keys = Keys(settings.access_file) if settings.access_file else None
             app = application(served, settings.static_dir, Path(uploads), keys, settings.root_path)
-            server = _Server(app, listening)
+            server = _Server(app, listening, settings.trusted_proxies)
             if served.current() is None:
                 say(f"no answers yet: {served.problem}")
             server.run(sockets=[listening])
@@ -121,10 +121,16 @@ def listen(address: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """Says where it is once it accepts; told to stop, answers what it was asked and is gone."""
 
-    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listening: socket.socket, trusted: str) -> None:
         # It logs as the rest does, and what was asked is in the journal.
         config = uvicorn.Config(
-            app, http=Connection, ws="none", log_config=None, access_log=False, server_header=False
+            app,
+            http=Connection,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            forwarded_allow_ips=trusted,
         )
         super().__init__(config)
         self._listening = listening

@@ -179,6 +179,20 @@ def test_the_key_reaches_training_alone_and_no_environment(clone: Path, tmp_path
     assert "0123456789abcdef" not in json.dumps(every)
 
 
+def test_the_file_of_who_may_ask_reaches_the_web_ui_alone(clone: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("alice:" + "0" * 64)
+    every = services(clone, "--profile", "*", ACCESS_FILE=str(tmp_path / "keys"))
+    told = {name for name, s in every.items() if s["environment"].get("ACCESS_FILE")}
+    given = {
+        name
+        for name, service in every.items()
+        if "access" in {secret["source"] for secret in service.get("secrets", [])}
+    }
+    assert told == given == {"webui", "webui-gpu"}
+    assert every["webui"]["environment"]["ACCESS_FILE"] == "/run/secrets/access"
+    assert not services(clone)["webui"]["environment"]["ACCESS_FILE"]
+
+
 def test_nothing_is_mounted_from_where_docker_desktop_shares_nothing(clone: Path) -> None:
     assert (clone / "docker" / "unset").read_bytes() == b""
     read = json.loads(config(clone, "--profile", "*").stdout)
@@ -232,6 +246,7 @@ def test_settings_reach_every_container(clone: Path) -> None:
     # Mounted where they default to, or of prefetch and webui.
     elsewhere = {"data_dir", "models_dir", "logs_dir", "static_dir", "wandb_dir"}
     elsewhere |= {"dataset", "sample_size", "address", "port"}
+    elsewhere |= {"root_path", "trusted_proxies", "access_file", "log"}  # Of webui alone.
     elsewhere |= {"weights"}  # A file, which make mounts where a flag names it.
     for name in Settings.model_fields.keys() - elsewhere:
         assert name.upper() in every["train"]["environment"]

@@ -270,8 +270,8 @@ def test_a_failed_prefetch_stops_train(machine: Machine) -> None:
 def test_help_lists_every_target(machine: Machine) -> None:
     listed = {line.split()[0] for line in machine.make().splitlines()}
     targets = (
-        "train serve test data sample prefetch calibrate evaluate experiments predict bundle "
-        "cache build config down logs shell doctor lint bench peers clean help"
+        "train serve access test data sample prefetch calibrate evaluate experiments predict "
+        "bundle cache build config down logs shell doctor lint bench peers clean help"
     )
     assert listed == set(targets.split())
 

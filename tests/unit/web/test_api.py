@@ -252,7 +252,9 @@ def test_openapi_names_every_answer(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/v1/predict", "/v1/model", "/healthz", "/readyz", "/metrics"}
     predict = paths["/v1/predict"]["post"]
-    assert set(predict["responses"]) == {"200", "413", "422", "429", "503"}
+    assert set(predict["responses"]) == {
+        *("200", "400", "401", "403", "408", "413", "422", "429", "503")
+    }
     assert {p["name"] for p in predict["parameters"]} == {"alpha", "score", "taxonomy"}
     assert client.get("/docs").status_code == 404, "its script would come from outside"
 
