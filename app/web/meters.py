@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from app.web.cards import UNUSUAL
 
 if TYPE_CHECKING:
     from app.data.pictures import PictureError
@@ -49,6 +51,16 @@ class Meters:
             buckets=_CLASSES,
             registry=self.registry,
         )
+        self.outliers = Counter(
+            "sureset_outliers",
+            f"Pictures whose p-value of being like the calibration pictures is at most {UNUSUAL}",
+            registry=self.registry,
+        )
+        self.waiting = Gauge(
+            "sureset_waiting_pictures",
+            "Pictures that wait for the network or are in it",
+            registry=self.registry,
+        )
         for result in ("read", "unreadable"):
             self.pictures.labels(result)
         ProcessCollector(registry=self.registry)
@@ -61,6 +73,7 @@ class Meters:
         self.pictures.labels("unreadable").inc(unreadable)
 
     def answered(self, answer: dict[str, Any]) -> None:
-        """Count the set sizes of a picture's first answer (a moved slider is no new picture)."""
+        """Count a picture's first answer (a moved slider is no new picture)."""
+        self.outliers.inc(answer["outlier_p"] <= UNUSUAL)
         for task, of_task in answer["tasks"].items():
             self.set_size.labels(task).observe(len(of_task["set"]))

@@ -35,6 +35,7 @@ class Service:
         self.served = served
         self.meters = meters
         self.room = Room(MOST_AT_ONCE)
+        meters.waiting.set_function(lambda: self.room.taken)
         # More would only take the processors from each other, and from the network.
         self._decoding = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoding")
 

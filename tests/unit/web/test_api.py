@@ -180,7 +180,11 @@ def test_metrics_count_requests_pictures_and_set_sizes(client: TestClient) -> No
     assert count(client, "sureset_pictures_total", result="unreadable") == 1
     assert count(client, "sureset_set_size_count", task="colour") == 2
     assert count(client, "sureset_set_size_sum", task="colour") == 6
-    assert count(client, "sureset_request_seconds_count", path="/v1/predict") == 2
+    assert count(client, "sureset_outliers_total") == 0
+    assert count(client, "sureset_waiting_pictures") == 0
+    client.post("/v1/predict", files=upload(picture(255, 255, 255)))
+    assert count(client, "sureset_outliers_total") == 1
+    assert count(client, "sureset_request_seconds_count", path="/v1/predict") == 3
 
 
 def test_health_is_answered_while_the_network_is_busy(
