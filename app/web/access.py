@@ -17,6 +17,7 @@ import hmac
 import re
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +25,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.errors import SuresetError
 from app.progress import say
 from app.web.proxied import path_of
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 #: Whoever watches over the server asks these without a key.
 _OPEN = ("/healthz", "/readyz")
@@ -131,6 +135,20 @@ _WHO = JSONResponse(
     401,
     {"WWW-Authenticate": 'Basic realm="Sureset", charset="UTF-8"', "Connection": "close"},
 )
+
+
+def tell_of_keys(app: FastAPI) -> None:
+    """Have the API's description say how a program says who it is."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        description = describe()
+        schemes = {name: {"type": "http", "scheme": name} for name in ("basic", "bearer")}
+        description["components"]["securitySchemes"] = schemes
+        description["security"] = [{name: []} for name in schemes]
+        return description
+
+    app.openapi = described  # type: ignore[method-assign]
 
 
 def _said(authorization: bytes) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from app.errors import SuresetError
 from app.progress import say
 from app.settings import Settings
-from app.web.access import Guard, Keys
+from app.web.access import Guard, Keys, tell_of_keys
 from app.web.api import MOST_BYTES, api
 from app.web.connection import Connection
 from app.web.journal import Journal, keep_journal
@@ -92,7 +92,10 @@ def application(
     from app.web.page import mount
 
     service = Service(served, Meters())
-    whole: ASGIApp = mount(api(service), service, style, MOST_BYTES, root_path)
+    routes = api(service)
+    if keys is not None:
+        tell_of_keys(routes)
+    whole: ASGIApp = mount(routes, service, style, MOST_BYTES, root_path)
     return Journal(UnderPath(Guard(whole, keys), root_path))
 
 

@@ -61,6 +61,13 @@ def test_without_a_key_there_is_nothing(client: TestClient, path: str) -> None:
         assert response.headers["x-request-id"]
 
 
+def test_the_description_tells_programs_how(client: TestClient, keys: dict[str, str]) -> None:
+    described = client.get("/openapi.json", auth=("alice", keys["alice"])).json()
+    assert described["security"] == [{"basic": []}, {"bearer": []}]
+    schemes = described["components"]["securitySchemes"]
+    assert schemes["bearer"] == {"type": "http", "scheme": "bearer"}
+
+
 def test_whoever_watches_needs_no_key(client: TestClient) -> None:
     assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
 
