@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 #: What one request may carry.
 MOST_BYTES = 32 * 2**20
+#: What one file uploaded to the page may hold: a zip of many pictures.
+MOST_UPLOAD_BYTES = 2 * 2**30
 MOST_PICTURES = 64
+#: What one may carry that names the pictures of a batch, which were uploaded before.
+MOST_NAMES = 16 * 2**20
 #: What one may carry where no pictures are sent.
 MOST_TEXT = 2**20
 #: Requests that may send their pictures and wait for answers at once.
@@ -48,7 +52,12 @@ def api(service: Service) -> FastAPI:
         redoc_url=None,
     )
     meters = service.meters
-    most = {"/v1/": MOST_BYTES, "/gradio_api/upload": MOST_BYTES}
+    most = {
+        "/v1/": MOST_BYTES,
+        "/gradio_api/upload": MOST_UPLOAD_BYTES,
+        "/gradio_api/queue/join": MOST_NAMES,
+        "/gradio_api/call/batch": MOST_NAMES,
+    }
     app.add_middleware(BodyLimit, most=most, otherwise=MOST_TEXT)
     app.add_middleware(RequestLimit, path="/v1/", room=Room(MOST_REQUESTS))
     app.add_middleware(_Measured, paths=("/v1/predict", "/v1/model"), meters=meters)

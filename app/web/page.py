@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from app.web import cards
+from app.web.batch import Runs
 from app.web.service import Service
+from app.web.tabs.batch import add_batch_endpoint, batch_tab
 from app.web.tabs.predict import add_predict_endpoint, predict_tab
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ def mount(
 
 def page(service: Service) -> gr.Blocks:
     """The page's components and what they do."""
+    runs = Runs(Path(get_upload_folder()) / "batches", _KEEP_SECONDS)
     with gr.Blocks(
         title="Sureset",
         analytics_enabled=False,
@@ -61,13 +65,20 @@ def page(service: Service) -> gr.Blocks:
         newest = gr.State(None)
         header = gr.HTML(cards.header(None, None), elem_id="header", **plain)
         absent = gr.HTML(visible=False, elem_id="absent", **plain)
-        with gr.Tabs(visible=False, elem_id="tabs") as tabs, gr.Tab("One picture", id="picture"):
-            predict_tab(service, newest, _KEEP_SECONDS)
+        with gr.Tabs(visible=False, elem_id="tabs") as tabs:
+            with gr.Tab("One picture", id="picture"):
+                predict_tab(service, newest, _KEEP_SECONDS)
+            with gr.Tab("Many pictures", id="batch"):
+                batch_tab(service, newest, runs)
 
         def look() -> tuple[Path | None, str | None]:
             """What is in service, and what is wrong with it."""
             classifier = service.served.current()
             return (classifier.path if classifier else None), service.served.problem
+
+        def leave(request: gr.Request) -> None:
+            """Nobody can ask for a closed page's answers any more."""
+            runs.leave(str(request.session_hash))
 
         def show() -> dict[Any, Any]:
             """The frame for what is in service; the tabs see to themselves."""
@@ -85,5 +96,7 @@ def page(service: Service) -> gr.Blocks:
         blocks.load(look, None, newest, **quiet)
         gr.Timer(_LOOK_SECONDS).tick(look, None, newest, **quiet)
         newest.change(show, None, [header, absent, tabs], queue=False, **quiet)
+        blocks.unload(leave)
         add_predict_endpoint(service)
+        add_batch_endpoint(service, runs)
     return blocks

@@ -21,7 +21,7 @@ from app.errors import SuresetError
 from app.progress import say
 from app.settings import Settings
 from app.web.access import Guard, Keys, tell_of_keys
-from app.web.api import MOST_BYTES, api
+from app.web.api import MOST_UPLOAD_BYTES, api
 from app.web.connection import Connection
 from app.web.journal import Journal, keep_journal
 from app.web.meters import Meters
@@ -95,7 +95,7 @@ def application(
     routes = api(service)
     if keys is not None:
         tell_of_keys(routes)
-    whole: ASGIApp = mount(routes, service, style, MOST_BYTES, root_path)
+    whole: ASGIApp = mount(routes, service, style, MOST_UPLOAD_BYTES, root_path)
     return Journal(UnderPath(Guard(whole, keys), root_path))
 
 

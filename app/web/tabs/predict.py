@@ -14,8 +14,10 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
+from app.data.pictures import PictureError
 from app.errors import SuresetError
 from app.web import cards
+from app.web.api import MOST_BYTES
 from app.web.room import Busy
 from app.web.service import Service
 
@@ -119,7 +121,7 @@ def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None
         """Read an uploaded picture; none when it was just removed."""
         if file is None:
             return None, cards.waiting(classifier_of(service).classes)
-        return look_at(_uploaded(file), *asked)
+        return look_at(uploaded(file), *asked)
 
     def pick(event: gr.EventData, *asked: Any) -> tuple[str, Seen | None, str]:
         """Read an example."""
@@ -131,7 +133,7 @@ def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None
         """Run the network; gives what was seen and the answer to ``asked`` as HTML."""
         classifier = classifier_of(service)
         try:
-            [reading] = service.read(classifier, [picture])
+            reading = _read(service, classifier, picture)
         except Busy as busy:
             return None, cards.unreadable(str(busy))
         if isinstance(reading, Exception):
@@ -173,7 +175,7 @@ def add_predict_endpoint(service: Service) -> None:
         """Prediction sets of one picture, as `python -m app predict` prints them."""
         classifier = classifier_of(service)
         try:
-            [reading] = service.read(classifier, [_uploaded(image)])
+            reading = _read(service, classifier, uploaded(image))
             if isinstance(reading, Exception):
                 raise SuresetError(str(reading))
             answer = classifier.answer(reading, alpha, score, taxonomy)
@@ -195,7 +197,19 @@ def classifier_of(service: Service) -> Classifier:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def _uploaded(file: dict[str, Any]) -> Path:
+def _read(service: Service, classifier: Classifier, picture: Path) -> Reading | PictureError:
+    """What the network makes of a picture; of a file that is larger than one may be, nothing.
+
+    Raises:
+        Busy: there is no room for it.
+    """
+    if picture.stat().st_size > MOST_BYTES:
+        return PictureError(f"it is larger than {MOST_BYTES // 2**20} MB")
+    [reading] = service.read(classifier, [picture])
+    return reading
+
+
+def uploaded(file: dict[str, Any]) -> Path:
     """The path of an uploaded file. A client names it, so it is believed only in that folder."""
     path = Path(file.get("path") or "").resolve()
     if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():

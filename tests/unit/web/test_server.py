@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import httpx
@@ -23,9 +25,11 @@ from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 from gradio_client.utils import Status  # type: ignore[import-untyped]
 
 from app.errors import SuresetError
+from app.web.api import MOST_BYTES
 from app.web.served import Served
 from app.web.server import application, listen
 from tests.unit.web.fake import load_fake, picture, write_fake_bundle
+from tests.unit.web.zips import write_zip
 
 ROOT = Path(__file__).parents[3]
 STATIC = ROOT / "static"
@@ -44,9 +48,11 @@ def running(models_dir: Path, uploads: Path) -> Iterator[str]:
     with listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(10)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(10)
         assert not thread.is_alive()
 
 
@@ -58,8 +64,13 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(models_dir, tmp_path_factory.mktemp("uploads")) as address:
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module")
+def address(models_dir: Path, uploads: Path) -> Iterator[str]:
+    with running(models_dir, uploads) as address:
         yield address
 
 
@@ -93,8 +104,63 @@ def test_the_page_answers_programs_under_a_name(page: Client, red: Path) -> None
     assert whole["tasks"]["colour"]["set"] == ["red", "green", "blue"]
 
 
-def test_the_named_endpoint_is_the_only_one(page: Client) -> None:
-    assert list(page.view_api(return_format="dict")["named_endpoints"]) == ["/predict"]
+def test_a_batch_is_answered_under_a_name(page: Client, red: Path, tmp_path: Path) -> None:
+    """Pictures and zips together; both files hold an answer to each."""
+    files = {"a/blue.png": picture(0, 0, 250), "broken.png": b"<html>", "notes.txt": b""}
+    packed = write_zip(tmp_path / "a.zip", files)
+    asked = [handle_file(red), handle_file(packed)]
+    jsonl, as_csv = page.predict(asked, 0.12, "hinge", "task", api_name="/batch")
+    lines = [json.loads(line) for line in Path(jsonl).read_text().splitlines()]
+    assert [line["image"] for line in lines] == ["red.png", "a.zip/a/blue.png", "a.zip/broken.png"]
+    assert lines[0] == page.predict(handle_file(red), 0.12, "hinge", "task", api_name="/predict")
+    assert lines[1]["tasks"]["colour"]["set"] == ["blue"] and "not a picture" in lines[2]["error"]
+    assert Path(as_csv).read_text().splitlines()[1].startswith("red.png,red,1,red,")
+
+
+def test_a_batch_that_cannot_be_is_one_sentence(page: Client, red: Path, tmp_path: Path) -> None:
+    empty = write_zip(tmp_path / "a.zip", {"notes.txt": b""})
+    for files, alpha, sentence in (
+        ([], 0.1, "choose pictures first"),
+        ([handle_file(empty)], 0.1, "no picture in it"),
+        ([handle_file(red)], 7, "alpha must lie"),
+    ):
+        with pytest.raises(AppError, match=sentence):
+            page.predict(files, alpha, api_name="/batch")
+
+
+def test_answers_to_a_batch_are_gone_when_the_session_ends(
+    address: str, uploads: Path, red: Path
+) -> None:
+    gradio = f"{address}/gradio_api"
+    [sent] = httpx.post(f"{gradio}/upload", files={"files": red.read_bytes()}).json()
+    file = {"path": sent, "orig_name": "red.png", "meta": {"_type": "gradio.FileData"}}
+    asked = {"data": [[file], None, None, None], "session_hash": "mine"}
+    with httpx.stream("GET", f"{gradio}/heartbeat/mine") as heart:
+        beats = heart.iter_bytes()  # Dropped, it would hang up.
+        next(beats)
+        before = set((uploads / "batches").glob("*"))
+        event = httpx.post(f"{gradio}/call/batch", json=asked).json()["event_id"]
+        assert "event: complete" in httpx.get(f"{gradio}/call/batch/{event}").text
+        [folder] = set((uploads / "batches").iterdir()) - before
+        assert (folder / "answers.csv").is_file()
+    end = time.monotonic() + 10
+    while folder.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_picture_that_is_too_large_is_said_so(page: Client, tmp_path: Path) -> None:
+    """A zip may be larger, so the upload itself is let through."""
+    large = tmp_path / "large.png"
+    with open(large, "wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(AppError, match="larger than 32 MB"):
+        page.predict(handle_file(large), api_name="/predict")
+
+
+def test_the_named_endpoints_are_the_only_ones(page: Client) -> None:
+    named = page.view_api(return_format="dict")["named_endpoints"]
+    assert sorted(named) == ["/batch", "/predict"]
 
 
 def test_the_page_tells_programs_what_is_wrong(page: Client, red: Path) -> None:
@@ -109,9 +175,11 @@ def test_a_file_of_the_server_is_not_read(address: str, models_dir: Path) -> Non
     """Only what was uploaded is a picture, whatever path a client sends."""
     secret = models_dir / "first/examples/20.png"
     sent = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
-    for file in (sent, {"path": str(secret)}, {"path": "../" * 20 + str(secret)[1:]}):
-        call = f"{address}/gradio_api/call/predict"
-        started = httpx.post(call, json={"data": [file, None, None, None]})
+    asked = (sent, {"path": str(secret)}, {"path": "../" * 20 + str(secret)[1:]})
+    for endpoint, file in product(("predict", "batch"), asked):
+        call = f"{address}/gradio_api/call/{endpoint}"
+        one = file if endpoint == "predict" else [file]
+        started = httpx.post(call, json={"data": [one, None, None, None]})
         told = httpx.get(f"{call}/{started.json()['event_id']}").text if started.is_success else ""
         assert "event: complete" not in told
         assert "blue" not in told
