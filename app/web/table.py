@@ -118,7 +118,7 @@ def table(run: Run, rows: Sequence[Row], order: str, page: int, found: int) -> s
         found: rows of all pages.
     """
     first = page * PAGE
-    shown = f"{run.done:,} pictures"
+    shown = f"{run.done:,} {_plural('picture', run.done)}"
     if found < run.done:
         shown = f"{found:,} of {shown}"
     if found > PAGE:

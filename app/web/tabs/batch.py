@@ -203,15 +203,16 @@ def batch_tab(service: Service, newest: gr.State, runs: Runs) -> None:
         **quiet,
     )
     stop.click(lambda run: run and run.stop(), shown, None, queue=False, **quiet)
-    for control in wish:
-        control.input(
-            filtered,
-            [shown, *wish],
-            [page, answers],
-            queue=False,
-            trigger_mode="always_last",
-            **quiet,
-        )
+    # One listener, so that of quick changes the last one is answered last.
+    gr.on(
+        [control.input for control in wish],
+        filtered,
+        [shown, *wish],
+        [page, answers],
+        queue=False,
+        trigger_mode="always_last",
+        **quiet,
+    )
     answers.select(pressed, [shown, page, *wish], [order, page, answers], queue=False, **quiet)
 
 
