@@ -61,7 +61,7 @@ class _Network:
     method: dict[str, str]
 
     def readings(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Reading]:
-        features = self.runtime.run(np.stack(pictures))
+        features, _ = self.runtime.run(np.stack(pictures))
         probs = self.heads.probabilities(features, self.method["head"], self.method["space"])
         outlier_p = self.outliers.p_values(self.heads.standardise(features))
         return [

@@ -164,13 +164,13 @@ class _Classifier(nn.Module):
         self.network = load_network(backbone)
         size = backbone.preprocess.size
         with torch.no_grad():
-            _, pooled = self.network(torch.zeros(1, 3, size, size))
+            *_, pooled = self.network(torch.zeros(1, 3, size, size))
         self.head = nn.Linear(pooled.shape[1], outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        _, pooled = self.network(self.normalise(pictures))
+        *_, pooled = self.network(self.normalise(pictures))
         with torch.autocast(pictures.device.type, enabled=False):
             return self.head(pooled.float())
 
@@ -266,7 +266,7 @@ def trained_parameters(network: Network, size: int, depth: Depth) -> set[str]:
         grads = torch.autograd.grad(output.sum(), parameters, allow_unused=True, retain_graph=True)
         return {name for name, grad in zip(names, grads, strict=True) if grad is not None}
 
-    stages, pooled = network(torch.zeros(1, 3, size, size))
+    stages, _, pooled = network(torch.zeros(1, 3, size, size))
     everything = leading_to(pooled)
     if depth == "all":
         return everything

@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm, seen alike: the maps of their stages, and the last layer."""
+"""Networks of torchvision and timm, seen alike: their stages' maps, and the last layer."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ Maps = list[Tensor]
 
 
 class Network(nn.Module):
-    """Normalised pictures, float (n, 3, h, w), to the stages' maps and the pooled last layer.
+    """Normalised pictures, float (n, 3, h, w), to the stages' maps and the last layer.
 
-    The maps are (n, c, h', w'), one a stage, in their order; the last layer is what the classifier
-    is given, (n, d).
+    The maps are (n, c, h', w'), one a stage, in their order. The last layer comes as it is before
+    it is pooled, of whatever shape, and as the classifier is given it, (n, d).
     """
 
     net: Any
 
-    def forward(self, pictures: Tensor) -> tuple[Maps, Tensor]:
+    def forward(self, pictures: Tensor) -> tuple[Maps, Tensor, Tensor]:
         raise NotImplementedError
 
 
@@ -67,9 +67,9 @@ class TimmNetwork(Network):
         stages = min(blocks, _MOST_STAGES)
         self._stages = [round((i + 1) * blocks / stages) - 1 for i in range(stages)]
 
-    def forward(self, pictures: Tensor) -> tuple[Maps, Tensor]:
+    def forward(self, pictures: Tensor) -> tuple[Maps, Tensor, Tensor]:
         last, maps = self.net.forward_intermediates(pictures, indices=self._stages)
-        return maps, self.net.forward_head(last, pre_logits=True)
+        return maps, last, self.net.forward_head(last, pre_logits=True)
 
 
 class TorchvisionNetwork(Network):
@@ -92,11 +92,11 @@ class TorchvisionNetwork(Network):
         for name in self._ends_of_stages(size):
             self.net.get_submodule(name).register_forward_hook(self._keep)
 
-    def forward(self, pictures: Tensor) -> tuple[Maps, Tensor]:
+    def forward(self, pictures: Tensor) -> tuple[Maps, Tensor, Tensor]:
         self._maps = []
         pooled = self.net(pictures)
         maps, self._maps = self._maps, []
-        return maps, pooled
+        return maps, maps[-1] if maps else pooled, pooled
 
     def _keep(self, _: nn.Module, __: Any, output: Tensor) -> None:
         self._maps.append(_channels_first(output))

@@ -21,6 +21,9 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+#: What a graph calls its second output.
+MAP = "map"
+
 #: How long each batch is measured; how much slower than the fastest, and how long a batch, ends it.
 _MEASURED_S, _SLOWER, _LONG_S = 0.15, 0.9, 0.2
 #: Which share of the fastest is as good.
@@ -28,6 +31,8 @@ _NEARLY = 0.95
 
 Pictures = NDArray[np.uint8]
 Features = NDArray[np.float32]
+#: What the last c features are means of, (b, c, h, w).
+Maps = NDArray[np.float16]
 
 
 class Runtime(Protocol):
@@ -46,12 +51,16 @@ class Runtime(Protocol):
 
 
 class SharedRuntime(Runtime, Protocol):
-    """A runtime that several threads may use; ``abreast`` of them are computed for at once."""
+    """A runtime that several threads may use; ``abreast`` of them are computed for at once.
+
+    ``has_map`` tells whether the network puts out its last map too, which costs it nothing.
+    """
 
     abreast: int
+    has_map: bool
 
-    def run(self, batch: Pictures) -> Features:
-        """The features of one batch."""
+    def run(self, batch: Pictures) -> tuple[Features, Maps | None]:
+        """The features of one batch and, where ``has_map``, the maps that they were pooled from."""
         ...
 
 
@@ -87,6 +96,7 @@ class OpenVINORuntime:
             encoder / ("encoder-int8.xml" if quantised else "encoder.xml")
         )
         self.dimensions = self._graph.output(0).partial_shape[1].get_length()
+        self.has_map = len(self._graph.outputs) > 1
         self.abreast = os.cpu_count() or 1
         self._of_thread = threading.local()
 
@@ -108,12 +118,12 @@ class OpenVINORuntime:
         # One request more than streams, so that none of them waits for us.
         return [self._network.create_infer_request() for _ in range(self.abreast + 1)]
 
-    def run(self, batch: Pictures) -> Features:
+    def run(self, batch: Pictures) -> tuple[Features, Maps | None]:
         if not hasattr(self._of_thread, "request"):
             self._of_thread.request = self._network.create_infer_request()
         request = self._of_thread.request
         request.start_async({0: batch})
-        return _result(request)
+        return _result(request), _result(request, 1) if self.has_map else None
 
     def encode(self, batches: Iterable[Pictures]) -> Iterator[Features]:
         idle = deque(self._requests)
@@ -135,9 +145,9 @@ def best_float() -> str:
     return "bf16" if "BF16" in offered else "f32"
 
 
-def _result(request: Any) -> Features:
+def _result(request: Any, output: int = 0) -> NDArray[Any]:
     request.wait()
-    return np.array(request.get_output_tensor(0).data)
+    return np.array(request.get_output_tensor(output).data)
 
 
 class TorchRuntime:
@@ -162,25 +172,26 @@ class TorchRuntime:
         self._autocast = precision == "bf16"
         self.kind = f"torch-{device}-{precision}"
         self.dimensions = encoder.dimensions
+        self.has_map = encoder.has_map
         self._encoder = encoder.to(self._device, memory_format=torch.channels_last)
 
     def encode(self, batches: Iterable[Pictures]) -> Iterator[Features]:
         """Each batch is sent while the one before is computed."""
         computing: Any = None
         for batch in batches:
-            features = self._start(batch)
+            features = self._start(batch)[0]
             if computing is not None:
                 yield computing.cpu().numpy()
             computing = features
         if computing is not None:
             yield computing.cpu().numpy()
 
-    def run(self, batch: Pictures) -> Features:
-        features: Features = self._start(batch).cpu().numpy()
-        return features
+    def run(self, batch: Pictures) -> tuple[Features, Maps | None]:
+        features, *maps = (output.cpu().numpy() for output in self._start(batch))
+        return features, maps[0] if maps else None
 
     def _start(self, batch: Pictures) -> Any:
-        """The features to come, on the device: a GPU is sent a batch from memory that stays."""
+        """What is to come, on the device: a GPU is sent a batch from memory that stays."""
         torch = self._torch
         on_gpu = self._device.type == "cuda"
         pictures = torch.from_numpy(batch)
@@ -188,7 +199,7 @@ class TorchRuntime:
             pictures = pictures.pin_memory()
         autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast)
         with torch.inference_mode(), autocast:
-            return self._encoder(pictures.to(self._device, non_blocking=on_gpu))
+            return self._encoder.with_map(pictures.to(self._device, non_blocking=on_gpu))
 
 
 def fastest_batch(runtime: Runtime, size: int) -> int:

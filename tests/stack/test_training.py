@@ -24,7 +24,7 @@ def test_train_writes_sample_data_weights_and_a_bundle(stack: Stack, trained: st
 
 
 def test_a_second_train_reuses_the_features(stack: Stack, trained: str) -> None:
-    kept = "find /app/cache/features /app/cache/encoders -type f -exec stat -c '%n %Y' {} + | sort"
+    kept = "find /app/cache/features /app/cache/graphs -type f -exec stat -c '%n %Y' {} + | sort"
     before = stack.shell("train", kept)
     stack.done("make", "train")
     assert set(before.splitlines()) <= set(stack.shell("train", kept).splitlines())

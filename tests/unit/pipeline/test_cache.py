@@ -127,4 +127,4 @@ def test_the_command_and_doctor_tell_of_it(run: Run) -> None:
     assert "features" in told.stdout and "openvino" in told.stdout
     looked = run("doctor", "--port", "0").stdout
     [line] = [line for line in looked.splitlines() if line.startswith("cache: ")]
-    assert "in cache" in line and "features" in line and "encoders" in line
+    assert "in cache" in line and "features" in line and "graphs" in line

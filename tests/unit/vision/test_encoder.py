@@ -73,6 +73,33 @@ def test_the_torch_runtime_gives_the_same(case) -> None:
     np.testing.assert_allclose(found, features, rtol=1e-3, atol=1e-3)
 
 
+def test_every_runtime_puts_out_the_map(case, tmp_path: Path) -> None:
+    encoder, folder, pictures, features, *_ = case
+    with torch.inference_mode():
+        _, expected = encoder.with_map(torch.from_numpy(pictures[:3]))
+    np.testing.assert_allclose(expected.float().mean((2, 3)), features[:3, -1280:], atol=1e-3)
+    for runtime in (OpenVINORuntime(folder, "f32"), TorchRuntime(encoder, "cpu", "f32")):
+        assert runtime.has_map
+        found, maps = runtime.run(pictures[:3])
+        np.testing.assert_allclose(found, features[:3], rtol=1e-3, atol=1e-3)
+        assert maps is not None
+        np.testing.assert_allclose(maps, expected.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_graph_that_was_exported_without_a_map_still_runs(case, tmp_path: Path) -> None:
+    _, folder, pictures, *_ = case
+    graph = ov.Core().read_model(folder / "encoder.xml")
+    graph.remove_result(graph.get_results()[1])
+    ov.save_model(graph, tmp_path / "encoder.xml", compress_to_fp16=False)
+    old, new = (OpenVINORuntime(where) for where in (tmp_path, folder))
+    assert not old.has_map and new.has_map
+    found, nothing = old.run(pictures[:4])
+    assert nothing is None
+    # It is looked at where it comes by: the features that were calibrated stay the same.
+    np.testing.assert_array_equal(found, new.run(pictures[:4])[0])
+    np.testing.assert_array_equal(found, next(new.encode([pictures[:4]])))
+
+
 def test_results_come_in_order(case) -> None:
     _, folder, pictures, *_ = case
     runtime = OpenVINORuntime(folder, "f32")
@@ -111,7 +138,7 @@ def test_after_a_kill_it_is_made_anew_and_nothing_is_left(
 ) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)])
     assert killed.returncode == -signal.SIGKILL
-    assert list(tmp_path.glob("encoders/.*/encoder.onnx"))
+    assert list(tmp_path.glob("graphs/.*/encoder.onnx"))
     monkeypatch.setattr("app.vision.exporting._export", lambda *_: None)
     folder = exported(case[4], "stages", tmp_path)
     assert list(folder.iterdir()) == []

@@ -57,6 +57,11 @@ def test_a_quantised_network_is_made_once_and_close(
         runtime = OpenVINORuntime(where, precision)
         return np.concatenate(list(runtime.encode(pictures[i : i + 4] for i in range(8, 24, 4))))
 
+    for where, precision in ((encoder, "f32"), (folder, "int8-f32")):
+        found, maps = OpenVINORuntime(where, precision).run(pictures[:4])
+        assert maps is not None and maps.shape == (4, 1280, 7, 7)
+        off = maps.mean((2, 3), dtype=np.float32) - found[:, -1280:]
+        assert np.linalg.norm(off) < 0.02 * np.linalg.norm(found[:, -1280:])
     full, rounded = features(encoder, "f32"), features(folder, "int8-f32")
     spread = np.linalg.norm(full - full.mean(axis=0))
     assert 0 < np.linalg.norm(rounded - full) / spread < 0.5
@@ -103,22 +108,25 @@ def test_with_a_gpu_both_the_gpu_and_the_cpu_are_calibrated_for(
     assert kinds_for("openvino", "auto") == [f"openvino-{best_float()}"]
 
 
+@pytest.mark.parametrize("wrong", [0, 1])
 def test_a_network_that_is_exported_wrongly_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: int
 ) -> None:
+    """Its features, or its map alone."""
     weights = find_weights(EMBEDDED, tmp_path, tmp_path)
     assert weights is not None
-    monkeypatch.setattr(
-        exporting.Encoder, "forward", lambda self, pictures: _drawn(pictures.shape[0])
-    )
+    right = exporting.Encoder.with_map
+
+    def with_map(self: exporting.Encoder, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        outputs = list(right(self, pictures))
+        # Other numbers in each call, as of an operation that tracing makes a constant of.
+        outputs[wrong] = outputs[wrong] + 10 * torch.rand(1)
+        return tuple(outputs)
+
+    monkeypatch.setattr(exporting.Encoder, "with_map", with_map)
     with pytest.raises(SuresetError, match="computes other features than in torch"):
         exported(as_backbone(EMBEDDED, weights), "stages", tmp_path)
-    assert not list((tmp_path / "encoders").glob("tf*[!k]"))
-
-
-def _drawn(n: int) -> torch.Tensor:
-    """Other numbers in each call, as of an operation that tracing makes a constant of."""
-    return torch.rand(n, 5)
+    assert not list((tmp_path / "graphs").glob("tf*[!k]"))
 
 
 def test_a_transformers_graph_knows_its_width(tmp_path: Path) -> None:
@@ -129,6 +137,9 @@ def test_a_transformers_graph_knows_its_width(tmp_path: Path) -> None:
     backbone = as_backbone("timm/vit_tiny_patch16_224", tmp_path / "drawn.safetensors")
     runtime = OpenVINORuntime(exported(backbone, "stages", tmp_path), "f32")
     assert runtime.dimensions == 5 * 4 * 192 + 192
+    # Nor is what its classifier is given the mean of a map.
+    assert not runtime.has_map
+    assert runtime.run(np.zeros((1, 224, 224, 3), np.uint8))[1] is None
 
 
 def test_what_cannot_be_exported_is_one_sentence(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def test_a_mean_of_weights_sees_its_own_maps() -> None:
         for parameter in copy.parameters():
             parameter.mul_(2)
         pictures = torch.rand(1, 3, 64, 64)
-        (ours, _), (theirs, _) = network(pictures), copy(pictures)
+        (ours, *_), (theirs, *_) = network(pictures), copy(pictures)
     assert len(ours) == len(theirs) == 5
     assert not torch.equal(ours[0], theirs[0])
 

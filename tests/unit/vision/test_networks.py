@@ -46,7 +46,7 @@ def test_stages_end_where_the_resolution_falls(
     network = load_network(backbone).eval()
     pictures = torch.rand(2, 3, 224, 224)
     with torch.no_grad():
-        maps, pooled = network(pictures)
+        maps, _, pooled = network(pictures)
         classified = theirs(pictures)
     assert [(m.shape[1], m.shape[2]) for m in maps] == stages
     linear = [m for m in theirs.modules() if isinstance(m, torch.nn.Linear)]
@@ -60,7 +60,7 @@ def test_the_maps_are_the_stages_own(tmp_path: Path) -> None:
     theirs, backbone = drawn("resnet18", tmp_path)
     pictures = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
-        maps, _ = load_network(backbone).eval()(pictures)
+        maps, *_ = load_network(backbone).eval()(pictures)
         x = theirs.relu(theirs.bn1(theirs.conv1(pictures)))
         expected = [x]
         x = theirs.maxpool(x)
@@ -85,7 +85,7 @@ def test_timms_last_layer_is_what_its_classifier_is_given(model: str, tmp_path: 
     network = load_network(as_backbone(f"timm/{model}", tmp_path / "drawn.safetensors")).eval()
     pictures = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
-        maps, pooled = network(pictures)
+        maps, _, pooled = network(pictures)
         classified = theirs.get_classifier()(pooled)
         torch.testing.assert_close(classified, theirs(pictures), rtol=1e-4, atol=1e-4)
     assert 4 <= len(maps) <= 6
