@@ -21,6 +21,7 @@ from app.data.pictures import PictureError, Preprocess, read_rgb
 from app.errors import SuresetError
 from app.pipeline.loading import load_heads, serving_runtime
 from app.settings import AUTO, Settings
+from app.vision import explanations
 from app.vision.batching import Batcher
 from app.vision.heads import Heads
 from app.vision.runtimes import SharedRuntime
@@ -36,16 +37,33 @@ _LIKELIEST = 3
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What a network saw of one picture, some 300 kB: drop it from readings that are kept.
+
+    Attributes:
+        picture: the square it was given, (size, size, 3).
+        features: what it came to, (d,).
+        last: the map (c, h, w) that the last features are means of.
+    """
+
+    picture: NDArray[np.uint8]
+    features: NDArray[np.float32]
+    last: NDArray[np.float16]
+
+
+@dataclass(frozen=True)
 class Reading:
     """What the network made of one picture. Every answer follows from it without the network.
 
     Attributes:
         probs: probabilities in the bundle's label space, by task, each (1, C).
         outlier_p: how usual the picture is among the calibration pictures.
+        sight: what ``Classifier.heat`` is drawn from; None where the network puts out no map.
     """
 
     probs: dict[str, NDArray[np.float64]]
     outlier_p: float
+    sight: Sight | None = None
 
 
 @dataclass(frozen=True)
@@ -61,11 +79,15 @@ class _Network:
     method: dict[str, str]
 
     def readings(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Reading]:
-        features, _ = self.runtime.run(np.stack(pictures))
+        features, maps = self.runtime.run(np.stack(pictures))
         probs = self.heads.probabilities(features, self.method["head"], self.method["space"])
         outlier_p = self.outliers.p_values(self.heads.standardise(features))
         return [
-            Reading({name: p[i : i + 1] for name, p in probs.items()}, float(outlier_p[i]))
+            Reading(
+                {name: p[i : i + 1] for name, p in probs.items()},
+                float(outlier_p[i]),
+                None if maps is None else Sight(pictures[i], features[i].copy(), maps[i].copy()),
+            )
             for i in range(len(features))
         ]
 
@@ -210,6 +232,17 @@ class Classifier:
 
     def _names(self, task: str, members: NDArray[np.bool_]) -> list[str]:
         return [self.classes[task][c] for c in np.flatnonzero(members)]
+
+    def heat(self, reading: Reading, task: str, name: str) -> NDArray[np.float64] | None:
+        """Which places of the picture speak for a class, as far as the last layer goes (h, w).
+
+        None where the network puts out no map. Runs no network.
+        """
+        if reading.sight is None:
+            return None
+        sight, code = reading.sight, self.classes[task].index(name)
+        head = self.facts["method"]["head"]
+        return explanations.heat(self._heads, sight.features, sight.last, head, task, code)
 
     def predict(self, pictures: Sequence[Path], settings: Settings) -> Iterator[Answer]:
         """Answer picture files in order, as ``python -m app predict`` prints them.

@@ -76,8 +76,7 @@ class Heads:
         """
         temperatures = self.temperatures[head]
         own = {
-            name: _softmax(z / temperatures[name])
-            for name, z in self.logits(features, head).items()
+            name: softmax(z / temperatures[name]) for name, z in self.logits(features, head).items()
         }
         return in_space(own, self.classes, head, space)
 
@@ -133,6 +132,7 @@ def _through(layers: list[tuple[Floats, Floats]], x: Floats) -> Floats:
     return x
 
 
-def _softmax(logits: Floats) -> Floats:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+def softmax(logits: Floats) -> Floats:
+    """Over the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
