@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 32 * 2**20
 #: What one file uploaded to the page may hold: a zip of many pictures.
 MOST_UPLOAD_BYTES = 2 * 2**30
+#: What all of them together may, as long as they are kept.
+MOST_UPLOADED_BYTES = 4 * 2**30
 MOST_PICTURES = 64
 #: What one may carry that names the pictures of a batch, which were uploaded before.
 MOST_NAMES = 16 * 2**20

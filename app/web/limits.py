@@ -6,8 +6,11 @@ Each is refused as early as it can be told, and in JSON.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Mapping
+from pathlib import Path
+from stat import S_ISREG
 
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -58,6 +61,49 @@ class BodyLimit:
             return message
 
         await self.app(scope, bounded, send)
+
+
+class DiskLimit:
+    """Lets no upload to the page in that its folder has no room for (507)."""
+
+    def __init__(self, app: ASGIApp, path: str, folder: Path, most: int) -> None:
+        """``folder`` is where the uploads under ``path`` are kept, ``most`` bytes in all."""
+        self.app, self.path, self.folder, self.most = app, path, folder, most
+        self._coming = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not path_of(scope).startswith(self.path):
+            await self.app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+        if not announced.isdigit():
+            await JSONResponse({"error": _LENGTH}, 411, _CLOSE)(scope, receive, send)
+            return
+        self._coming += int(announced)
+        try:
+            if self._coming > await asyncio.to_thread(self._free):
+                await JSONResponse({"error": _NO_ROOM}, 507, _CLOSE)(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+        finally:
+            self._coming -= int(announced)
+
+    def _free(self) -> int:
+        """Bytes that may still come: of those allowed, and of those the disk has."""
+        kept = sum(map(_size, self.folder.rglob("*")))
+        return min(self.most - kept, shutil.disk_usage(self.folder).free)
+
+
+def _size(file: Path) -> int:
+    try:
+        found = file.stat()
+    except FileNotFoundError:  # It was removed meanwhile.
+        return 0
+    return found.st_size if S_ISREG(found.st_mode) else 0
+
+
+_LENGTH = "an upload must say how long it is."
+_NO_ROOM = "there is no room for this upload now: send less at once, or try again in an hour."
 
 
 class RequestLimit:

@@ -21,9 +21,10 @@ from app.errors import SuresetError
 from app.progress import say
 from app.settings import Settings
 from app.web.access import Guard, Keys, tell_of_keys
-from app.web.api import MOST_UPLOAD_BYTES, api
+from app.web.api import MOST_UPLOAD_BYTES, MOST_UPLOADED_BYTES, api
 from app.web.connection import Connection
 from app.web.journal import Journal, keep_journal
+from app.web.limits import DiskLimit
 from app.web.meters import Meters
 from app.web.proxied import UnderPath
 from app.web.served import Served
@@ -96,6 +97,7 @@ def application(
     if keys is not None:
         tell_of_keys(routes)
     whole: ASGIApp = mount(routes, service, style, MOST_UPLOAD_BYTES, root_path)
+    whole = DiskLimit(whole, "/gradio_api/upload", uploads, MOST_UPLOADED_BYTES)
     return Journal(UnderPath(Guard(whole, keys), root_path))
 
 

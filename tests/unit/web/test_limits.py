@@ -15,10 +15,12 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from fastapi.testclient import TestClient
 
 from app.web import connection, limits
 from app.web.api import MOST_REQUESTS, MOST_TEXT
 from app.web.connection import Connection
+from app.web.limits import DiskLimit
 from app.web.served import Served
 from app.web.server import application, listen
 from tests.unit.web.fake import FakeClassifier, load_fake, picture, write_fake_bundle
@@ -137,6 +139,20 @@ def test_text_is_bounded_where_no_pictures_are_sent(port: int) -> None:
     for path in ("/gradio_api/queue/join", "/gradio_api/run/predict", "/nothing"):
         sent = httpx.post(f"http://127.0.0.1:{port}{path}", content=b"[" * (MOST_TEXT + 1))
         assert sent.status_code == 413 and sent.json()["error"]
+
+
+def test_uploads_to_the_page_fill_no_disk(tmp_path: Path) -> None:
+    write_fake_bundle(tmp_path / "models", "first")
+    (tmp_path / "uploads/kept").mkdir(parents=True)
+    (tmp_path / "uploads/kept/a.zip").write_bytes(bytes(700))
+    served = Served(tmp_path / "models", load=load_fake)
+    app = DiskLimit(application(served, STATIC, tmp_path / "x"), "/up", tmp_path / "uploads", 1000)
+    with TestClient(app) as client:
+        assert client.post("/up", content=bytes(300)).status_code == 404  # let through
+        full = client.post("/up", content=bytes(301))
+        assert full.status_code == 507 and "no room" in full.json()["error"]
+        assert client.post("/up", content=iter([b"x"])).status_code == 411
+        assert client.get("/healthz").status_code == 200
 
 
 def test_of_a_thousand_requests_at_once_each_gets_an_answer(
