@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from html import escape
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 #: An ordinary picture's outlier p-value falls to this or below once in twenty.
 UNUSUAL = 0.05
@@ -19,8 +19,9 @@ UNUSUAL = 0.05
 #: More bars than this are summed up in one line.
 _MOST_BARS = 30
 
-#: Characters of class names that fit the chips' two lines on a card, and their one line below.
-_CARD_ROOM, _JOINT_ROOM = 62, 44
+#: Characters of class names that fit the chips' two lines on a card, one of them, and their line
+#: below.
+_CARD_ROOM, _LINE_ROOM, _JOINT_ROOM = 46, 22, 44
 
 #: Whom each taxonomy's promise is about.
 _PROMISES = {
@@ -32,31 +33,71 @@ _PROMISES = {
 _PROMISES["task_cluster"] = _PROMISES["cluster"]
 
 
-def answer(answer: Mapping[str, Any], alpha: float, taxonomy: str) -> str:
+class Look(NamedTuple):
+    """What the score of one class of a task looked at.
+
+    Attributes:
+        name: the class.
+        address: of the heat map; None when there is nothing to be seen in it.
+    """
+
+    name: str
+    address: str | None
+
+
+def answer(
+    answer: Mapping[str, Any],
+    alpha: float,
+    taxonomy: str,
+    looks: Mapping[str, Look] | None = None,
+    truth: Mapping[str, str] | None = None,
+) -> str:
     """The whole answer to one picture: how usual it is, a card a task, and the joint promise.
 
     Args:
         answer: what ``Classifier.answer`` gave.
         alpha: the accepted error rate it was asked for.
         taxonomy: the taxonomy it was asked for.
+        looks: of each task, what is shown of one class; none where the bundle has no heat maps.
+        truth: the true classes by task, where they are known.
     """
+    looks, truth = looks or {}, truth or {}
     cards = "".join(
-        card(task, of_task, alpha, taxonomy) for task, of_task in answer["tasks"].items()
+        card(task, of_task, alpha, taxonomy, looks.get(task), truth.get(task), number)
+        for number, (task, of_task) in enumerate(answer["tasks"].items())
     )
     return (
-        f'<div class="answer" role="status">{usual(answer.get("outlier_p"))}'
-        f'<div class="cards">{cards}</div>{together(answer, alpha)}</div>'
+        f'<div class="answer">{_announced(answer, alpha)}{usual(answer.get("outlier_p"))}'
+        f'<div class="cards">{cards}</div>{_how_to_read(bool(looks))}'
+        f"{together(answer, alpha)}</div>"
     )
 
 
-def card(task: str, answer: Mapping[str, Any], alpha: float, taxonomy: str) -> str:
-    """One task: a headline, its set as chips, every class's p-value as a bar, and the promise."""
-    ranked = sorted(answer["p_values"].items(), key=lambda item: -item[1])
+def card(
+    task: str,
+    answer: Mapping[str, Any],
+    alpha: float,
+    taxonomy: str,
+    look: Look | None = None,
+    truth: str | None = None,
+    number: int = 0,
+) -> str:
+    """One task: a headline, its set as chips, every class's p-value as a bar, and the promise.
+
+    With a ``look`` there is a heat map, and a press on a bar tells the page the task's ``number``
+    and that of the class, to look at that.
+    """
+    ranked = _ranked(answer)
     kept = set(answer["set"])
     chosen = [name for name, _ in ranked if name in kept]
     state, headline, sentence = verdict(chosen, len(ranked), answer["top"], alpha)
-    bars = "".join(_bar(name, p, name in kept) for name, p in ranked[:_MOST_BARS])
+    codes = {name: code for code, name in enumerate(answer["p_values"])}
+    bars = "".join(
+        _bar(name, p, name in kept, look and (f"{number} {codes[name]}", name == look.name))
+        for name, p in ranked[:_MOST_BARS]
+    )
     bars += _rest(len(ranked))
+    room = _CARD_ROOM if truth is None else _LINE_ROOM
     promise = (
         _PROMISES[taxonomy].format(share=share(1 - alpha))
         if chosen
@@ -65,7 +106,8 @@ def card(task: str, answer: Mapping[str, Any], alpha: float, taxonomy: str) -> s
     return (
         f'<section class="card {state}" aria-label="{escape(task)}">'
         f'<header><h2>{escape(task)}</h2><p class="headline">{headline}</p></header>'
-        f'<div class="chips">{_chips(chosen, len(ranked), _CARD_ROOM)}</div>'
+        f'<div class="chips">{_chips(chosen, len(ranked), room)}{_truth(truth, kept)}</div>'
+        f"{_heat(look)}"
         f'<div class="axis"><span class="mark" style="left:{_percent(alpha)}">'
         f"alpha {_number(alpha)}</span></div>"
         f'<ul class="bars" style="--alpha:{_percent(alpha)}">{bars}</ul>'
@@ -95,8 +137,9 @@ def usual(p: float | None) -> str:
         return ""
     if p > UNUSUAL:
         return (
-            f'<p class="usual"><b>Like the calibration pictures</b> (p = {_p(p)}). '
-            "The promises below hold for such pictures.</p>"
+            f'<p class="usual"><b>Like the calibration pictures</b> (p = {_p(p)}): some '
+            f"{math.floor(100 * p)} of 100 of them look at least this odd. The promises below "
+            "hold.</p>"
         )
     return (
         f'<p class="usual outlier" role="alert"><b>Unlike the calibration pictures</b> '
@@ -123,8 +166,9 @@ def together(answer: Mapping[str, Any], alpha: float) -> str:
     return (
         '<section class="together" aria-label="All at once"><header><h2>All at once</h2>'
         f'<p class="headline">{count}</p></header><div class="parts">{parts}</div>'
-        f'<p class="words">For at least {share(1 - alpha)} of 100 pictures {every} hold the '
-        "truth at once: more to ask, so they can be larger.</p></section>"
+        f'<p class="words">So many stay possible: for at least {share(1 - alpha)} of 100 '
+        f"pictures {every} hold the truth at once, which is more to ask, so they can be larger."
+        "</p></section>"
     )
 
 
@@ -185,17 +229,22 @@ def header(name: str | None, metrics: Mapping[str, Any] | None, problem: str | N
     )
 
 
-def examples(model: str, names: Sequence[str]) -> str:
-    """A strip of pictures to pick from; a press tells the page its number."""
-    if not names:
+def examples(model: str, truths: Sequence[Mapping[str, str]]) -> str:
+    """A strip of pictures to pick from, each with its truth; a press tells the page its number."""
+    if not truths:
         return ""
-    pictures = "".join(
-        f'<button type="button" data-example="{number}" aria-label="Example {number + 1}">'
-        f'<img src="examples/{escape(model)}/{number}" alt="{escape(name)}" loading="lazy">'
-        "</button>"
-        for number, name in enumerate(names)
+    pictures = ""
+    for number, truth in enumerate(truths):
+        told = escape(", ".join(f"{task} {name}" for task, name in truth.items()))
+        pictures += (
+            f'<button type="button" data-example="{number}" title="{told}" '
+            f'aria-label="Example {number + 1}: {told}">'
+            f'<img src="examples/{escape(model)}/{number}" alt="" loading="lazy"></button>'
+        )
+    return (
+        '<div class="examples" role="group" aria-label="Examples, each with its truth">'
+        f"{pictures}</div>"
     )
-    return f'<div class="examples" role="group" aria-label="Examples">{pictures}</div>'
 
 
 def share(fraction: float) -> str:
@@ -216,12 +265,74 @@ def _chips(chosen: Sequence[str], classes: int, room: int) -> str:
     return chips + (f'<span class="chip none">{more} more</span>' if more else "")
 
 
-def _bar(name: str, p: float | None = None, kept: bool = False) -> str:
-    bar, value = ("", "") if p is None else (f'<span style="width:{_percent(p)}"></span>', _p(p))
+def _truth(truth: str | None, kept: Container[str]) -> str:
+    """Whether the set holds what is known to be true."""
+    if truth is None:
+        return ""
+    state, said = ("held", "in the set") if truth in kept else ("missed", "not in the set")
+    return f'<p class="truth {state}">The truth is <b>{escape(truth)}</b><span>: {said}</span></p>'
+
+
+def _heat(look: Look | None) -> str:
+    if look is None:
+        return ""
+    if look.address is None:
+        return (
+            '<figure class="heat"><figcaption>The last layer sees nothing of '
+            f"{escape(look.name)}</figcaption></figure>"
+        )
     return (
-        f'<li class="{"in" if kept else "out"}"><span class="name" title="{escape(name)}">'
-        f'{escape(name)}</span><span class="track">{bar}</span><span class="p">{value}</span></li>'
+        f'<figure class="heat"><img src="{look.address}" width="88" height="88" alt="The picture, '
+        f'bright where the network’s last layer sees {escape(look.name)}"></figure>'
     )
+
+
+def _how_to_read(heat: bool) -> str:
+    """What the numbers beside the bars are, and the heat maps."""
+    press = (
+        " Press a class to see, bright, where the network’s last layer finds it: what earlier "
+        "layers see counts too, and is not shown."
+    )
+    return (
+        '<p class="reading">Beside each class stands its p-value, the share of calibration '
+        "pictures whose true class fits them no better than it fits this one."
+        f"{press if heat else ''}</p>"
+    )
+
+
+def _announced(answer: Mapping[str, Any], alpha: float) -> str:
+    """The answer in a few words, for those who hear the page."""
+    said = []
+    for task, of_task in answer["tasks"].items():
+        ranked = _ranked(of_task)
+        chosen = [name for name, _ in ranked if name in of_task["set"]]
+        _, headline, _ = verdict(chosen, len(ranked), of_task["top"], alpha)
+        some = ", ".join(chosen[:5]) if len(chosen) < len(ranked) else ""
+        said.append(f"{escape(task)}: {headline}{': ' if some else ''}{escape(some)}.")
+    return f'<p class="unseen" role="status">{" ".join(said)}</p>'
+
+
+def _ranked(answer: Mapping[str, Any]) -> list[tuple[str, float]]:
+    return sorted(answer["p_values"].items(), key=lambda item: -item[1])
+
+
+def _bar(
+    name: str,
+    p: float | None = None,
+    kept: bool = False,
+    press: tuple[str, bool] | None = None,
+) -> str:
+    """A line of a class; ``press`` is what a press on it tells the page, and whether it did."""
+    bar, value = ("", "") if p is None else (f'<span style="width:{_percent(p)}"></span>', _p(p))
+    line = (
+        f'<span class="name" title="{escape(name)}">{escape(name)}</span>'
+        f'<span class="track">{bar}</span><span class="p">{value}</span>'
+    )
+    if press is not None:
+        told, pressed = press
+        state = "true" if pressed else "false"
+        line = f'<button type="button" data-look="{told}" aria-pressed="{state}">{line}</button>'
+    return f'<li class="{"in" if kept else "out"}">{line}</li>'
 
 
 def _rest(classes: int) -> str:

@@ -6,7 +6,8 @@ that asked, so that the slider and the choosers are answered from it at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from gradio.utils import get_upload_folder
 
 from app.data.pictures import PictureError
 from app.errors import SuresetError
-from app.web import cards
+from app.web import cards, heat
 from app.web.api import MOST_BYTES
 from app.web.room import Busy
 from app.web.service import Service
@@ -34,18 +35,53 @@ element.addEventListener("click", (event) => {
 });
 """
 
+_PRESS_A_CLASS = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-look]");
+  if (button) trigger("select", {index: button.dataset.look.split(" ").map(Number)});
+});
+"""
+
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture that was read, and by whom: only that bundle can answer from the reading."""
+    """A picture that was read, and by whom: only that bundle can answer from the reading.
+
+    Attributes:
+        truth: of an example, its true classes by task.
+        looked_at: the class whose heat map was asked for, by task; else it is the top one's.
+    """
 
     classifier: Classifier
     reading: Reading
+    truth: Mapping[str, str] = field(default_factory=dict)
+    looked_at: Mapping[str, str] = field(default_factory=dict)
+    _looks: dict[tuple[str, str], cards.Look] = field(default_factory=dict)
 
     def answer(self, alpha: float, score: str, taxonomy: str) -> str:
         """The answer as HTML. Runs no network."""
         answer = self.classifier.answer(self.reading, alpha, score, taxonomy)
-        return cards.answer(answer, alpha, taxonomy)
+        looks = {
+            task: look
+            for task, of_task in answer["tasks"].items()
+            if (look := self._look(task, self.looked_at.get(task, of_task["top"]))) is not None
+        }
+        return cards.answer(answer, alpha, taxonomy, looks, self.truth)
+
+    def look_at(self, task: int, code: int) -> Seen:
+        """The same, with the heat map of another class; both are numbers."""
+        name, classes = list(self.classifier.classes.items())[task]
+        return replace(self, looked_at={**self.looked_at, name: classes[code]})
+
+    def _look(self, task: str, name: str) -> cards.Look | None:
+        """The heat map of a class, drawn once; None where the bundle has none."""
+        if (task, name) not in self._looks:
+            places = self.classifier.heat(self.reading, task, name)
+            if places is not None:
+                assert self.reading.sight is not None
+                address = heat.over(self.reading.sight.picture, places)
+                self._looks[task, name] = cards.Look(name, address)
+        return self._looks.get((task, name))
 
 
 def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None:
@@ -81,7 +117,7 @@ def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None
                 score = gr.Dropdown(label="Score", min_width=100, elem_id="score")
                 taxonomy = gr.Dropdown(label="Taxonomy", min_width=100, elem_id="taxonomy")
         with gr.Column(elem_id="answer", scale=1, min_width=320):
-            result = gr.HTML(elem_id="result", **plain)
+            result = gr.HTML(elem_id="result", js_on_load=_PRESS_A_CLASS, **plain)
     asked: list[Any] = [alpha, score, taxonomy]
     seen = gr.State(None, time_to_live=keep_seconds)
     shown = gr.State(None)
@@ -108,7 +144,7 @@ def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None
         return {
             shown: classifier.path,
             examples: cards.examples(
-                classifier.path.name, [example.name for example in classifier.examples]
+                classifier.path.name, list(classifier.facts["examples"].values())
             ),
             alpha: own[0],
             score: gr.Dropdown(scores, value=own[1]),
@@ -125,11 +161,15 @@ def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None
 
     def pick(event: gr.EventData, *asked: Any) -> tuple[str, Seen | None, str]:
         """Read an example."""
-        example = classifier_of(service).examples[int(event.index)]
+        classifier = classifier_of(service)
+        example = classifier.examples[int(event.index)]
         copy = save_file_to_cache(example, cache_dir=get_upload_folder())
-        return copy, *look_at(example, *asked)
+        truth = classifier.facts["examples"][example.name]
+        return copy, *look_at(example, *asked, truth=truth)
 
-    def look_at(picture: Path, *asked: Any) -> tuple[Seen | None, str]:
+    def look_at(
+        picture: Path, *asked: Any, truth: Mapping[str, str] | None = None
+    ) -> tuple[Seen | None, str]:
         """Run the network; gives what was seen and the answer to ``asked`` as HTML."""
         classifier = classifier_of(service)
         try:
@@ -139,12 +179,20 @@ def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None
         if isinstance(reading, Exception):
             return None, cards.unreadable(str(reading))
         service.meters.answered(classifier.answer(reading, *asked))
-        now_seen = Seen(classifier, reading)
+        now_seen = Seen(classifier, reading, truth or {})
         return now_seen, now_seen.answer(*asked)
 
     def answer(seen: Seen | None, *asked: Any) -> Any:
         """Answer the picture again, as asked now."""
         return gr.skip() if seen is None else seen.answer(*asked)
+
+    def press(event: gr.EventData, seen: Seen | None, *asked: Any) -> tuple[Any, Any]:
+        """Show what another class's score looked at."""
+        if seen is None:
+            return gr.skip(), gr.skip()
+        task, code = event.index
+        now_seen = seen.look_at(int(task), int(code))
+        return now_seen, now_seen.answer(*asked)
 
     newest.change(
         show,
@@ -157,6 +205,9 @@ def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None
     # The file itself goes to the network, as it does through the API: nothing re-encodes it.
     picture.input(read, [picture, *asked], [seen, result], preprocess=False, **reading)
     examples.select(pick, asked, [picture, seen, result], **reading)
+    result.select(
+        press, [seen, *asked], [seen, result], queue=False, trigger_mode="always_last", **quiet
+    )
     for control in asked:
         control.input(
             answer, [seen, *asked], result, queue=False, trigger_mode="always_last", **quiet

@@ -35,6 +35,7 @@ class FakeClassifier:
         self.examples = sorted((path / "examples").glob("*.png"))
         method = {"head": "taskwise", "space": "taskwise", "score": "hinge", "taxonomy": "task"}
         self.facts: dict[str, Any] = {"name": path.name, "alpha": 0.1, "method": method}
+        self.facts["examples"] = {example.name: {"colour": "red"} for example in self.examples}
         measured = {"accuracy": 0.9, "coverage": 0.912, "avg_set_size": 1.2, "n_test": 360}
         self.metrics: dict[str, Any] = {
             "alpha": 0.1,
@@ -62,6 +63,9 @@ class FakeClassifier:
             return read_rgb(picture, Preprocess(48, 48, "bilinear")).mean(axis=(0, 1)) / 255
         except PictureError as error:
             return error
+
+    def heat(self, reading: Any, task: str, name: str) -> Any:
+        return None
 
     def answer(
         self,
