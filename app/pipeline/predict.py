@@ -32,6 +32,9 @@ Answered = dict[str, Any]
 #: In a bundle, ``answers_of`` its examples by kind of runtime, as they came out where it was made.
 ANSWERS = "answers.json"
 
+#: In a bundle, the digests of the pictures that its heads were fitted on, uint8 (n, 16).
+FITTED = "fitted.npy"
+
 #: How many of the most probable combinations of classes an answer names.
 _LIKELIEST = 3
 
@@ -58,11 +61,13 @@ class Reading:
     Attributes:
         probs: probabilities in the bundle's label space, by task, each (1, C).
         outlier_p: how usual the picture is among the calibration pictures.
+        features: what the heads made the probabilities of, (d,).
         sight: what ``Classifier.heat`` is drawn from; None where the network puts out no map.
     """
 
     probs: dict[str, NDArray[np.float64]]
     outlier_p: float
+    features: NDArray[np.float32]
     sight: Sight | None = None
 
 
@@ -82,14 +87,13 @@ class _Network:
         features, maps = self.runtime.run(np.stack(pictures))
         probs = self.heads.probabilities(features, self.method["head"], self.method["space"])
         outlier_p = self.outliers.p_values(self.heads.standardise(features))
-        return [
-            Reading(
-                {name: p[i : i + 1] for name, p in probs.items()},
-                float(outlier_p[i]),
-                None if maps is None else Sight(pictures[i], features[i].copy(), maps[i].copy()),
-            )
-            for i in range(len(features))
-        ]
+        readings = []
+        for i in range(len(features)):
+            own = features[i].copy()  # A view would keep the whole batch.
+            sight = None if maps is None else Sight(pictures[i], own, maps[i].copy())
+            of_picture = {name: p[i : i + 1] for name, p in probs.items()}
+            readings.append(Reading(of_picture, float(outlier_p[i]), own, sight))
+        return readings
 
 
 class Classifier:
@@ -116,6 +120,8 @@ class Classifier:
         self._runtime = runtime or serving_runtime(path, facts)
         self.runtime = self._runtime.kind
         self._outliers = Outliers.load(outliers_file(path, self.runtime))
+        #: Digests of the pictures that the heads were fitted on, uint8 (n, 16).
+        self.fitted: NDArray[np.uint8] = np.load(path / FITTED, allow_pickle=False)
         # All at once, so that a bundle in service needs nothing more of its folder.
         self._methods = {
             (score, taxonomy): Method.load(
@@ -154,6 +160,16 @@ class Classifier:
             return error
         return self._batcher.submit(decoded)
 
+    def probabilities(self, features: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """In the bundle's label space, of features (n, d): by task (n, C)."""
+        method = self.facts["method"]
+        return self._heads.probabilities(features, method["head"], method["space"])
+
+    def method(self, score: str | None = None, taxonomy: str | None = None) -> Method:
+        """A calibrated method; what is None is as the bundle was trained."""
+        own = self.facts["method"]
+        return self._methods[score or own["score"], taxonomy or own["taxonomy"]]
+
     def answers(self, pictures: Sequence[Path]) -> list[Answered]:
         """``answers_of`` picture files by the bundle's own method.
 
@@ -166,11 +182,10 @@ class Classifier:
         size = self._runtime.batch
         batches = (np.stack(decoded[i : i + size]) for i in range(0, len(decoded), size))
         features = np.concatenate(list(self._runtime.encode(batches)))
-        method = self.facts["method"]
         return answers_of(
-            self._methods[method["score"], method["taxonomy"]],
+            self.method(),
             self._outliers,
-            self._heads.probabilities(features, method["head"], method["space"]),
+            self.probabilities(features),
             self._heads.standardise(features),
         )
 

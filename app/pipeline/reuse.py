@@ -13,12 +13,10 @@ from app.data.manifest import Manifest
 from app.data.pictures import Preprocess
 from app.errors import SuresetError
 from app.pipeline.pictures import Pictures, extract, find_pictures
+from app.pipeline.predict import FITTED
 from app.settings import AUTO, METHOD, Settings
 from app.vision.features import FeatureCache
 from app.vision.runtimes import Runtime, network_of
-
-#: In a bundle, the digests of the pictures that its heads were fitted on, uint8 (n, 16).
-FITTED = "fitted.npy"
 
 
 def as_trained(settings: Settings, facts: Facts) -> Settings:

@@ -62,7 +62,9 @@ def test_thresholds_that_are_infinite_are_named(probs, labels, method) -> None:
 
 
 def test_a_prediction_counts_them_exactly(probs, method) -> None:
-    said = classifier(method).answer(Reading({t: p[:1] for t, p in probs.items()}, 0.5))
+    said = classifier(method).answer(
+        Reading({t: p[:1] for t, p in probs.items()}, 0.5, np.empty(0, np.float32))
+    )
     assert json.loads(json.dumps(said, allow_nan=False))["joint"]["size"] == 4**600
 
 
