@@ -137,12 +137,22 @@ def train(settings: Settings) -> None:
         sys.exit(stopped.code or 143)  # Lightning has one of its own for SIGTERM, with no code.
 
 
-@command(*_DATA, *_BUNDLE, "save_as", "runtime", "precision", *_METHOD)
-def calibrate(settings: Settings) -> None:
+@command(*_DATA, *_BUNDLE, "save_as", "runtime", "precision", *_METHOD, "feedback_dir")
+def calibrate(
+    settings: Settings,
+    from_feedback: Annotated[
+        bool, typer.Option("--from-feedback", help="on what people said of its answers")
+    ] = False,
+) -> None:
     """Calibrate a bundle again, with these or other pictures, into a new bundle."""
-    from app.pipeline.calibrate import calibrate
+    if from_feedback:
+        from app.pipeline.recalibrate import recalibrate
 
-    calibrate(settings)
+        recalibrate(settings)
+    else:
+        from app.pipeline.calibrate import calibrate
+
+        calibrate(settings)
 
 
 @command(*_DATA, *_BUNDLE, "alpha", "score", "taxonomy")

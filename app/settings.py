@@ -166,6 +166,11 @@ class Settings(BaseSettings):
         None,
         description="file of who may ask, lines as `access` prints them (default: all who can)",
     )
+    feedback_dir: Path = Field(Path("feedback"), description="what people say the true classes are")
+    keep_pictures: bool = Field(
+        False,
+        description="keep the pictures of feedback too, not only what the network saw in them",
+    )
     log: Literal["json", "off"] = Field(
         "json", description="the server's line of JSON for each request, or none"
     )

@@ -83,7 +83,7 @@ def calibrate(settings: Settings) -> Path:
     old = find_bundle(settings.models_dir, settings.model)
     facts = open_bundle(old)
     settings = as_asked(settings, facts)
-    name = settings.save_as or f"{facts['name'].split('+')[0]}+{datetime.now():%Y%m%d-%H%M%S}"
+    name = settings.save_as or name_of_next(facts)
     check_name(settings.models_dir, name)
     heads = load_heads(old, facts)
     check_space(heads.classes, settings)
@@ -111,18 +111,29 @@ def calibrate(settings: Settings) -> Path:
     reference = Outliers.load(outliers_file(old, facts["calibrations"][0])).reference
 
     facts |= {"name": name, "calibrated_from": facts["name"]}
+    facts.pop("calibrated_on", None)
     with new_bundle(settings.models_dir, name, facts) as folder:
         with watch("export"):
             np.save(folder / FITTED, fitted)
-            for file in ("heads.safetensors", *NETWORK_FILES):
-                if (old / file).is_file():
-                    shutil.copy(old / file, folder)
+            copy_network(old, folder)
         with watch("calibrate"):
             calibrate_into(folder, facts, settings, heads, reference, held_out, by_kind)
         results = evaluate_into(folder, facts, settings, heads, held_out, by_kind, watch)
     print_table(results, settings.alpha)
     say(f"bundle {settings.models_dir / name}: {old.name} calibrated again")
     return settings.models_dir / name
+
+
+def name_of_next(facts: Facts) -> str:
+    """What a bundle is called that is calibrated from this one now."""
+    return f"{facts['name'].split('+')[0]}+{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def copy_network(old: Path, folder: Path) -> None:
+    """Copy what of a bundle calibration does not change: the network and the heads."""
+    for file in ("heads.safetensors", *NETWORK_FILES):
+        if (old / file).is_file():
+            shutil.copy(old / file, folder)
 
 
 def _runtimes(settings: Settings, bundle: Path, facts: Facts) -> list[SharedRuntime]:

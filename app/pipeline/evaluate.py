@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,19 @@ _LARGEST_EXAMPLE = 2 << 20
 Results = dict[str, Metrics]
 
 
+@dataclass(frozen=True)
+class Examples:
+    """The pictures that a bundle shows, which lie in its folder ``examples`` already.
+
+    Attributes:
+        truths: of each, by file name, the true class by task.
+        features: theirs (n, d), by kind of runtime.
+    """
+
+    truths: dict[str, dict[str, str]]
+    features: dict[str, NDArray[np.float32]]
+
+
 def evaluate_into(
     folder: Path,
     facts: Facts,
@@ -49,6 +62,7 @@ def evaluate_into(
     pictures: Pictures,
     features: Mapping[str, NDArray[np.float32]],
     watch: Stopwatch,
+    examples: Examples | None = None,
 ) -> Results:
     """Write metrics, report, examples and the list of skipped pictures of a calibrated bundle.
 
@@ -58,6 +72,7 @@ def evaluate_into(
         pictures: n pictures, of which the test split is used.
         features: their features (n, d), by kind of runtime; the report is on the first.
         watch: what the run spent its time on so far.
+        examples: those of the bundle, unless they are to be taken from the test split.
     """
     with watch("evaluate"):
         rows = pictures.rows("test")
@@ -72,17 +87,18 @@ def evaluate_into(
         first = next(iter(features))
         outliers = {kind: Outliers.load(outliers_file(folder, kind)) for kind in features}
         test = pictures.take(rows)
-        examples = _copy_examples(test, folder / "examples")
-        facts["examples"] = {name: truth for name, (_, truth) in examples.items()}
-        at = [i for i, _ in examples.values()]
+        if examples is None:
+            own_test = {kind: own[rows] for kind, own in features.items()}
+            examples = _copy_examples(test, own_test, folder / "examples")
+        facts["examples"] = examples.truths
         answers = {
             kind: answers_of(
                 method[kind],
                 outliers[kind],
-                {name: p[at] for name, p in probs[kind].items()},
-                heads.standardise(own[rows][at]),
+                heads.probabilities(own, settings.head, settings.space),
+                heads.standardise(own),
             )
-            for kind, own in features.items()
+            for kind, own in examples.features.items()
         }
         (folder / ANSWERS).write_text(json.dumps(answers), encoding="utf-8")
         skipped = "".join(f"{image}\t{why}\n" for image, why in pictures.skipped.items())
@@ -236,22 +252,25 @@ def print_table(results: Results, alpha: float) -> None:
     console.print(table)
 
 
-def _copy_examples(test: Pictures, folder: Path) -> dict[str, tuple[int, dict[str, str]]]:
-    """Copy the first few test pictures; of each file name, the row and the true classes."""
+def _copy_examples(
+    test: Pictures, features: Mapping[str, NDArray[np.float32]], folder: Path
+) -> Examples:
+    """Copy the first few of m test pictures; their features (m, d) are by kind of runtime."""
     folder.mkdir()
-    examples: dict[str, tuple[int, dict[str, str]]] = {}
+    truths: dict[str, dict[str, str]] = {}
+    rows: list[int] = []
     for i in range(len(test.manifest)):
         source = test.manifest.path(i)
         if source.stat().st_size > _LARGEST_EXAMPLE:
             continue
-        name = f"{len(examples):02d}{source.suffix.lower()}"
+        name = f"{len(rows):02d}{source.suffix.lower()}"
         shutil.copyfile(source, folder / name)
-        truth = {
+        truths[name] = {
             task: names[test.manifest.labels[task][i]]
             for task, names in test.manifest.classes.items()
             if test.manifest.labels[task][i] >= 0
         }
-        examples[name] = i, truth
-        if len(examples) == _EXAMPLES:
+        rows.append(i)
+        if len(rows) == _EXAMPLES:
             break
-    return examples
+    return Examples(truths, {kind: own[rows] for kind, own in features.items()})

@@ -190,6 +190,7 @@ class Tracking:
 
     def _show(self, report: Path) -> None:
         import wandb
+
         from app.report.page import plots_of
 
         assert self._run is not None

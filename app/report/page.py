@@ -265,7 +265,11 @@ def _command(facts: Mapping[str, Any], settings: Settings) -> list[str]:
     if "calibrated_from" in facts:
         parts = ["python -m app calibrate", f"--model {quote(facts['calibrated_from'])}"]
         decisive = _OF_CALIBRATION
-    parts.append(f"--data {quote(str(settings.data_dir))}")
+    if facts.get("calibrated_on") == "feedback":
+        parts.append(f"--from-feedback --feedback {quote(str(settings.feedback_dir))}")
+        decisive = ("alpha", *METHOD)
+    else:
+        parts.append(f"--data {quote(str(settings.data_dir))}")
     given = [name for name in decisive if asked[name] is not None]
     return parts + [f"{flag_name(name)} {quote(str(asked[name]))}" for name in given]
 
