@@ -19,7 +19,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
+from app.feedback import CannotKeep, FeedbackError
 from app.web.contract import EXAMPLE, UNREADABLE, Answer, Problem, problems
+from app.web.feedback_routes import feedback_routes
 from app.web.limits import BodyLimit, RequestLimit, come_back
 from app.web.meters import Meters
 from app.web.proxied import path_of
@@ -62,11 +64,13 @@ def api(service: Service) -> FastAPI:
     }
     app.add_middleware(BodyLimit, most=most, otherwise=MOST_TEXT)
     app.add_middleware(RequestLimit, path="/v1/", room=Room(MOST_REQUESTS))
-    app.add_middleware(_Measured, paths=("/v1/predict", "/v1/model"), meters=meters)
+    paths = ("/v1/predict", "/v1/model", "/v1/feedback", "/v1/monitoring")
+    app.add_middleware(_Measured, paths=paths, meters=meters)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(NotReady, _not_ready)
     app.add_exception_handler(Busy, _busy)
+    app.add_exception_handler(FeedbackError, _no_feedback)
     app.add_exception_handler(Exception, _defect)
 
     # To look for a newer bundle is a look at the disk, and may load it: nothing for the event loop.
@@ -153,6 +157,8 @@ def api(service: Service) -> FastAPI:
             "metrics": classifier.metrics,
         }
 
+    app.include_router(feedback_routes(service, in_service))
+
     @app.get("/healthz", summary="The process lives")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
@@ -221,6 +227,10 @@ def _not_ready(request: Request, error: Exception) -> JSONResponse:
 def _busy(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Busy)
     return come_back(error)
+
+
+def _no_feedback(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, 507 if isinstance(error, CannotKeep) else 503)
 
 
 def _defect(request: Request, error: Exception) -> JSONResponse:

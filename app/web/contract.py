@@ -93,6 +93,10 @@ _PROBLEMS = {
         "too much for one request",
         "a request may hold 32 MB: send fewer or smaller pictures.",
     ),
+    422: (
+        "no picture that can be read, or something the bundle does not know",
+        "colour cannot be 'pink': choose from red, green, blue.",
+    ),
     429: (
         "too much at once; the header `Retry-After` says when to come back",
         "too much is waiting for the network: ask again in 2 s.",
@@ -100,6 +104,11 @@ _PROBLEMS = {
     503: (
         "no bundle is in service",
         "there is no bundle in models yet: make one with `make train`.",
+    ),
+    507: (
+        "nothing can be written",
+        "feedback cannot be written to feedback (database or disk is full): make room there, let "
+        "it be written, or name another folder with --feedback.",
     ),
 }
 

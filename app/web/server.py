@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ import uvicorn
 from threadpoolctl import threadpool_limits
 
 from app.errors import SuresetError
+from app.feedback import Feedback
 from app.progress import say
 from app.settings import Settings
 from app.web.access import Guard, Keys, tell_of_keys
@@ -52,13 +54,19 @@ def serve(settings: Settings) -> None:
     threadpool_limits(1, "blas")
     try:
         with (
+            ExitStack() as at_end,
             listen(settings.address, settings.port) as listening,
             tempfile.TemporaryDirectory(prefix="sureset-", ignore_cleanup_errors=True) as uploads,
         ):
             keep_journal(settings.log == "json")
             served = Served(settings.models_dir, settings.model)
             keys = Keys(settings.access_file) if settings.access_file else None
-            app = application(served, settings.static_dir, Path(uploads), keys, settings.root_path)
+            feedback = Feedback(settings.feedback_dir, settings.keep_pictures)
+            at_end.callback(feedback.close)
+            app = application(
+                *(served, settings.static_dir, Path(uploads), keys, settings.root_path),
+                feedback=feedback,
+            )
             server = _Server(app, listening, settings.trusted_proxies)
             if served.current() is None:
                 say(f"no answers yet: {served.problem}")
@@ -74,10 +82,12 @@ def application(
     uploads: Path,
     keys: Keys | None = None,
     root_path: str = "",
+    feedback: Feedback | None = None,
 ) -> ASGIApp:
     """The whole web application; uploads to the page are kept in the folder ``uploads``.
 
     Whoever asks has one of ``keys``, if there are any. ``root_path`` is where a proxy shows it.
+    What people say the true classes are is kept in ``feedback``.
 
     Raises:
         SuresetError: the folder of web assets is not there.
@@ -92,7 +102,7 @@ def application(
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     from app.web.page import mount
 
-    service = Service(served, Meters())
+    service = Service(served, Meters(), feedback)
     routes = api(service)
     if keys is not None:
         tell_of_keys(routes)

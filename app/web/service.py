@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from app.data.pictures import PictureError
 from app.errors import SuresetError
+from app.feedback import Feedback
+from app.web.feedback import Watch
 from app.web.meters import Meters
 from app.web.room import Room
 from app.web.served import Served
@@ -31,9 +33,12 @@ class NotReady(SuresetError):
 class Service:
     """Answers pictures with the bundle in service."""
 
-    def __init__(self, served: Served, meters: Meters) -> None:
+    def __init__(self, served: Served, meters: Meters, feedback: Feedback | None = None) -> None:
+        """``feedback`` is in the folder of its name, unless given."""
         self.served = served
         self.meters = meters
+        self.watch = Watch(feedback or Feedback(Path("feedback")), served)
+        meters.registry.register(self.watch)
         self.room = Room(MOST_AT_ONCE)
         meters.waiting.set_function(lambda: self.room.taken)
         # More would only take the processors from each other, and from the network.

@@ -6,17 +6,27 @@ import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from app.data.pictures import PictureError, Preprocess, read_rgb
+from app.conformal.method import Method
+from app.data.pictures import PictureError, Preprocess, digest, read_rgb
 
 CLASSES = {"colour": ["red", "green", "blue"], "shape": ["dark", "bright"]}
 SCORES = ["hinge", "margin"]
 TAXONOMIES = ["task", "class"]
+
+
+@dataclass(frozen=True)
+class FakeReading:
+    """A picture's mean colours, (3,)."""
+
+    features: NDArray[np.float32]
 
 
 class FakeClassifier:
@@ -34,8 +44,14 @@ class FakeClassifier:
         self.taxonomies = TAXONOMIES
         self.examples = sorted((path / "examples").glob("*.png"))
         method = {"head": "taskwise", "space": "taskwise", "score": "hinge", "taxonomy": "task"}
-        self.facts: dict[str, Any] = {"name": path.name, "alpha": 0.1, "method": method}
-        self.facts["examples"] = {example.name: {"colour": "red"} for example in self.examples}
+        self.facts: dict[str, Any] = {
+            "name": path.name,
+            "content_sha256": f"content of {path.name}",
+            "alpha": 0.1,
+            "method": method,
+            "examples": {example.name: {"colour": "red"} for example in self.examples},
+        }
+        self.fitted = np.frombuffer(digest(TRAINED_ON), np.uint8).reshape(1, 16)
         measured = {"accuracy": 0.9, "coverage": 0.912, "avg_set_size": 1.2, "n_test": 360}
         self.metrics: dict[str, Any] = {
             "alpha": 0.1,
@@ -60,9 +76,22 @@ class FakeClassifier:
 
     def _read(self, picture: Path | bytes) -> Any:
         try:
-            return read_rgb(picture, Preprocess(48, 48, "bilinear")).mean(axis=(0, 1)) / 255
+            square = read_rgb(picture, Preprocess(48, 48, "bilinear"))
         except PictureError as error:
             return error
+        return FakeReading((square.mean(axis=(0, 1)) / 255).astype(np.float32))
+
+    def probabilities(self, features: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        light = features.astype(float).mean(axis=1)
+        total = np.maximum(features.sum(axis=1, keepdims=True, dtype=float), 1e-9)
+        return {"colour": features / total, "shape": np.stack([1 - light, light], axis=1)}
+
+    def method(self, score: str | None = None, taxonomy: str | None = None) -> Method:
+        """Really calibrated, on pictures whose classes are as often true as they are probable."""
+        features, labels = draw(self, 400, np.random.default_rng(0))
+        sizes = {task: len(names) for task, names in CLASSES.items()}
+        probs = self.probabilities(features)
+        return Method.calibrate(probs, labels, sizes, score or "hinge", taxonomy or "task", 0)
 
     def heat(self, reading: Any, task: str, name: str) -> Any:
         return None
@@ -79,9 +108,10 @@ class FakeClassifier:
             raise ValueError(f"alpha must lie strictly between 0 and 1, not {alpha}")
         if score not in (None, *SCORES) or taxonomy not in (None, *TAXONOMIES):
             raise ValueError("no such method")
-        light = float(reading.mean())
+        features = reading.features.astype(float)
+        light = float(features.mean())
         p = {
-            "colour": reading / max(reading.sum(), 1e-9),
+            "colour": features / max(features.sum(), 1e-9),
             "shape": np.array([1 - light, light]),
         }
         tasks = {}
@@ -99,11 +129,28 @@ class FakeClassifier:
         return {"tasks": tasks, "joint": joint, "outlier_p": float(round(1 - light, 3))}
 
 
+def draw(
+    classifier: FakeClassifier, n: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], dict[str, NDArray[np.int64]]]:
+    """Features (n, 3) of random pictures, and labels {task: (n,)} drawn by their probabilities."""
+    features = rng.uniform(0.05, 1, (n, 3)).astype(np.float32)
+    probs = classifier.probabilities(features)
+    labels = {
+        task: (rng.random((n, 1)) > np.cumsum(p, axis=1)[:, :-1]).sum(axis=1)
+        for task, p in probs.items()
+    }
+    return features, labels
+
+
 def picture(red: int, green: int, blue: int) -> bytes:
     """A PNG of one colour."""
     buffer = io.BytesIO()
     Image.new("RGB", (64, 48), (red, green, blue)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+#: The picture that the fake's heads were fitted on.
+TRAINED_ON = picture(1, 2, 3)
 
 
 def write_fake_bundle(models_dir: Path, name: str) -> Path:

@@ -18,7 +18,15 @@ from app.web.meters import Meters
 from app.web.room import Room
 from app.web.served import Served
 from app.web.service import Service
-from tests.unit.web.fake import CLASSES, SCORES, TAXONOMIES, FakeClassifier, load_fake, picture
+from tests.unit.web.fake import (
+    CLASSES,
+    SCORES,
+    TAXONOMIES,
+    FakeClassifier,
+    FakeReading,
+    load_fake,
+    picture,
+)
 
 RED = picture(200, 30, 30)
 
@@ -216,7 +224,7 @@ def test_health_is_answered_while_the_network_is_busy(
     assert client.get("/healthz").status_code == 200
     assert statuses == []
     for result in waiting:
-        result.set_result(np.array([0.8, 0.1, 0.1]))
+        result.set_result(FakeReading(np.array([0.8, 0.1, 0.1], np.float32)))
     for thread in asking:
         thread.join()
     assert statuses == [200] * 60
@@ -254,7 +262,8 @@ def test_a_defect_is_a_500_in_json(client: TestClient, monkeypatch: pytest.Monke
 
 def test_openapi_names_every_answer(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {"/v1/predict", "/v1/model", "/healthz", "/readyz", "/metrics"}
+    asked = {"/v1/predict", "/v1/model", "/v1/feedback", "/v1/monitoring"}
+    assert set(paths) == asked | {"/healthz", "/readyz", "/metrics"}
     predict = paths["/v1/predict"]["post"]
     assert set(predict["responses"]) == {
         *("200", "400", "401", "403", "408", "413", "422", "429", "503")

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 
+from app.feedback import Feedback
 from app.web.api import api
 from app.web.meters import Meters
 from app.web.served import Served
@@ -28,7 +29,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The API's own description of itself, with a bundle in service."""
     folder = tmp_path_factory.mktemp("fuzz")
     write_fake_bundle(folder, "first")
-    app = api(Service(Served(folder, load=load_fake), Meters()))
+    app = api(Service(Served(folder, load=load_fake), Meters(), Feedback(folder / "feedback")))
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
