@@ -180,6 +180,17 @@ class Calibration:
         by_checked_rows(work, probs, name_of(task, probs))
         return result
 
+    def of_truth(
+        self, probs: Mapping[str, ArrayLike], labels: Mapping[str, ArrayLike]
+    ) -> dict[str, Floats]:
+        """Scores of the true classes {task: (m,)}, less the ceiling as ``scores`` are.
+
+        Any number where the label is -1, unknown.
+        """
+        checked = as_probs(probs, self.classes)
+        truths = as_labels(labels, self.classes, n=len(next(iter(checked.values()))))
+        return {task: _of_truth(self.score, task, p, truths[task]) for task, p in checked.items()}
+
     @cached_property
     def _members(self) -> dict[str, list[tuple[int, NDArray[np.int64]]]]:
         """Of each task, its groups and the classes in each.

@@ -11,7 +11,7 @@ tasks that fail apart, its sets may be the smaller ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +46,9 @@ def calibrate_simultaneously(
     first = np.setdiff1d(order, second)
 
     scale = calibrate(take(checked, first), take(truths, first), score, taxonomy, seed)
-    p = scale.p_values(take(checked, second))
-    of_truth = [p[task][np.arange(len(second)), truths[task][second]] for task in p]
-    return SimultaneousCalibration(scale, np.sort(1 - np.min(of_truth, axis=0)))
+    scaled = SimultaneousCalibration(scale, np.empty(0))
+    worst = scaled.of_truth(take(checked, second), take(truths, second))
+    return replace(scaled, worst=np.sort(worst))
 
 
 def bonferroni(
@@ -86,6 +86,14 @@ class SimultaneousCalibration:
     def p_values(self, probs: Mapping[str, ArrayLike]) -> dict[str, Floats]:
         """p-values {task: (m, C_task)}; a combination of classes has the least of its classes'."""
         return {task: p_values(self.worst, 1 - p) for task, p in self.scale.p_values(probs).items()}
+
+    def of_truth(
+        self, probs: Mapping[str, ArrayLike], labels: Mapping[str, NDArray[np.int64]]
+    ) -> Floats:
+        """The scores (m,) of pictures whose every label is known: of their worst task."""
+        of_task = self.scale.p_values(probs)
+        p = [of_task[task][np.arange(len(labels[task])), labels[task]] for task in of_task]
+        return 1 - np.min(p, axis=0)
 
     def save(self, folder: str | Path) -> None:
         """Write ``scale.npz`` and ``worst.npy`` into ``folder``, without pickle."""
