@@ -98,7 +98,7 @@ def api(service: Service) -> FastAPI:
             list[UploadFile],
             File(
                 description="one picture, or several",
-                json_schema_extra={"minItems": 1, "maxItems": MOST_PICTURES},
+                json_schema_extra={"minItems": 1},
             ),
         ],
         alpha: Annotated[

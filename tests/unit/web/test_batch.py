@@ -97,7 +97,7 @@ def test_the_csv_has_a_row_a_picture_and_no_formula(
     assert rows[1]["colour_set"] == "red|green" and rows[1]["colour_size"] == "2"
     assert rows[0]["colour_top"] == "green" and rows[0]["colour_p"] == "1"
     assert rows[2]["joint_size"] == "6" and rows[3]["outlier_p"] == "0.02"
-    assert rows[4]["error"].startswith("this is not") and rows[4]["colour_set"] == ""
+    assert rows[4]["error"].startswith("it is not a picture") and rows[4]["colour_set"] == ""
     for text in ("=1+1", "+1", "-1", "@a", "\tx", "\rx"):
         assert batch._harmless(text) == f"'{text}"
 
