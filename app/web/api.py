@@ -46,6 +46,15 @@ MOST_TEXT = 2**20
 MOST_REQUESTS = 256
 
 
+#: It may draw what it holds, and neither run scripts, nor fetch anything, nor lead elsewhere.
+_ONLY_TO_LOOK_AT = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; "
+    "img-src data:; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-cache",
+}
+
+
 def api(service: Service) -> FastAPI:
     """The application that answers everything but the page."""
     app = FastAPI(
@@ -178,12 +187,21 @@ def api(service: Service) -> FastAPI:
     @app.get("/examples/{model}/{number}", include_in_schema=False)
     async def example(model: str, number: int) -> FileResponse:
         """A picture of the bundle's test split. A number, so that no path can be asked for."""
-        classifier = await in_service()
-        if model == classifier.path.name and 0 <= number < len(classifier.examples):
+        await in_service()
+        classifier = service.served.loaded(model)
+        if classifier is not None and 0 <= number < len(classifier.examples):
             picture = classifier.examples[number]
             if picture.is_file():
                 return FileResponse(picture, headers={"Cache-Control": "private, max-age=3600"})
         raise HTTPException(404, "there is no such example.")
+
+    @app.get("/bundles/{name}/report.html", include_in_schema=False)
+    def report(name: str) -> FileResponse:
+        """What was written about a bundle; it is a page of its own that may do nothing here."""
+        page = service.served.report(name)
+        if page is None:
+            raise HTTPException(404, "there is no such report.")
+        return FileResponse(page, media_type="text/html", headers=_ONLY_TO_LOOK_AT)
 
     @app.api_route(
         "/v1/{rest:path}",

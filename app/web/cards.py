@@ -205,8 +205,16 @@ def no_bundle(problem: str) -> str:
     )
 
 
-def header(name: str | None, metrics: Mapping[str, Any] | None, problem: str | None = None) -> str:
-    """The top line: what is served, and how often it was right when last measured."""
+def header(
+    name: str | None,
+    metrics: Mapping[str, Any] | None,
+    problem: str | None = None,
+    note: str | None = None,
+) -> str:
+    """The top line: what answers, and how often it was right when last measured.
+
+    ``problem`` is why a newer bundle is not in service; ``note`` what to know of the page's choice.
+    """
     facts = ""
     if metrics is not None:
         measured = ", ".join(
@@ -223,10 +231,9 @@ def header(name: str | None, metrics: Mapping[str, Any] | None, problem: str | N
                 f'<p class="problem">{_sentence(problem)} Until then {escape(name or "")} stays in '
                 "service.</p>"
             )
-    return (
-        '<div class="top"><h1>Sureset</h1><p class="tagline">Pictures in, guaranteed answers out.'
-        f"</p>{facts}</div>"
-    )
+    line = "Pictures in, guaranteed answers out." if note is None else _sentence(note)
+    kind = "tagline" if note is None else "note"
+    return f'<div class="top"><h1>Sureset</h1><p class="{kind}">{line}</p>{facts}</div>'
 
 
 def examples(model: str, truths: Sequence[Mapping[str, str]]) -> str:

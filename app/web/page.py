@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from app.web import cards
+from app.errors import SuresetError
+from app.web import about, cards
 from app.web.batch import Runs
+from app.web.served import IN_SERVICE, Choice
 from app.web.service import Service
 from app.web.tabs.batch import add_batch_endpoint, batch_tab
 from app.web.tabs.predict import add_predict_endpoint, predict_tab
+from app.web.tabs.report import report_tab
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -61,41 +64,53 @@ def page(service: Service) -> gr.Blocks:
     ) as blocks:
         plain: dict[str, Any] = {"apply_default_css": False}
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        #: What is in service, as ``look`` saw it: whatever depends on it listens to its changes.
+        #: The bundle this page asked for.
+        choice = gr.State(IN_SERVICE)
+        #: What the page answers with, what is wrong, and what it chose, as ``look`` saw it:
+        #: whatever depends on it listens to its changes.
         newest = gr.State(None)
         header = gr.HTML(cards.header(None, None), elem_id="header", **plain)
         absent = gr.HTML(visible=False, elem_id="absent", **plain)
         with gr.Tabs(visible=False, elem_id="tabs") as tabs:
             with gr.Tab("One picture", id="picture"):
-                predict_tab(service, newest, _KEEP_SECONDS)
+                predict_tab(service, newest, choice, _KEEP_SECONDS)
             with gr.Tab("Many pictures", id="batch"):
-                batch_tab(service, newest, runs)
+                batch_tab(service, newest, choice, runs)
+            with gr.Tab("Report", id="report") as report:
+                report_tab(service, newest, choice, report)
 
-        def look() -> tuple[Path | None, str | None]:
-            """What is in service, and what is wrong with it."""
-            classifier = service.served.current()
-            return (classifier.path if classifier else None), service.served.problem
+        def look(chosen: Choice) -> tuple[Choice, tuple[Path | None, str | None, str | None]]:
+            """What the page answers with; a choice that holds no longer is given up."""
+            try:
+                if chosen.name is not None:
+                    service.served.named(chosen.name)
+            except SuresetError as error:
+                chosen = Choice(None, f"{error} This page is back to the one in service.")
+            classifier = service.answering(chosen)
+            path = classifier.path if classifier else None
+            return chosen, (path, service.served.problem, chosen.name or chosen.lost)
+
+        def show(chosen: Choice) -> dict[Any, Any]:
+            """The frame for what the page answers with; the tabs see to themselves."""
+            classifier, problem = service.answering(chosen), service.served.problem
+            if classifier is None:
+                return {absent: gr.HTML(cards.no_bundle(problem or ""), visible=True)}
+            serving = service.served.current()
+            note = chosen.lost
+            if chosen.name is not None and serving is not None:
+                problem, note = None, f"chosen for this page; {serving.path.name} is in service."
+            top = cards.header(classifier.path.name, about.measured(classifier), problem, note)
+            return {header: top, absent: gr.HTML(visible=False), tabs: gr.Tabs(visible=True)}
 
         def leave(request: gr.Request) -> None:
             """Nobody can ask for a closed page's answers any more."""
             runs.leave(str(request.session_hash))
 
-        def show() -> dict[Any, Any]:
-            """The frame for what is in service; the tabs see to themselves."""
-            classifier, problem = service.served.current(), service.served.problem
-            if classifier is None:
-                return {absent: gr.HTML(cards.no_bundle(problem or ""), visible=True)}
-            return {
-                header: cards.header(classifier.path.name, classifier.metrics, problem),
-                absent: gr.HTML(visible=False),
-                tabs: gr.Tabs(visible=True),
-            }
-
         # Looking touches no visible component: a camera in use would not survive it. And it is
         # queued, because only then the browser is told that a state has changed.
-        blocks.load(look, None, newest, **quiet)
-        gr.Timer(_LOOK_SECONDS).tick(look, None, newest, **quiet)
-        newest.change(show, None, [header, absent, tabs], queue=False, **quiet)
+        blocks.load(look, choice, [choice, newest], **quiet)
+        gr.Timer(_LOOK_SECONDS).tick(look, choice, [choice, newest], **quiet)
+        newest.change(show, choice, [header, absent, tabs], queue=False, **quiet)
         blocks.unload(leave)
         add_predict_endpoint(service)
         add_batch_endpoint(service, runs)

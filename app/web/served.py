@@ -1,18 +1,42 @@
-"""The bundle in service: loaded once, exchanged while the server runs when a newer one appears."""
+"""The bundle in service: loaded once, exchanged while the server runs when a newer one appears.
+
+A page can be answered by another bundle of the folder; a few of those are kept loaded.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from app.bundle import find_bundle
+from app.bundle import bundle_names, find_bundle
 from app.errors import SuresetError
 from app.progress import say
 
 if TYPE_CHECKING:
     from app.pipeline.predict import Classifier
+
+
+#: Bundles kept loaded besides the one in service.
+_MOST_OTHERS = 2
+
+_Stamp = tuple[str, int, int]
+
+
+class Choice(NamedTuple):
+    """Which bundle a page asked to be answered by.
+
+    Attributes:
+        name: the bundle's name; None is the one in service, whichever that is.
+        lost: one sentence on why an earlier choice holds no longer.
+    """
+
+    name: str | None = None
+    lost: str | None = None
+
+
+IN_SERVICE = Choice()
 
 
 def _load(models_dir: Path, model: str) -> Classifier:
@@ -45,12 +69,16 @@ class Served:
         self._load = load
         self._lock = threading.Lock()
         self._classifier: Classifier | None = None
-        self._seen: tuple[str, int, int] | None = None
+        self._seen: _Stamp | None = None
+        # The one used last is the last one.
+        self._others: dict[str, tuple[_Stamp, Classifier]] = {}
+        self._others_lock = threading.Lock()
+        self._loading = threading.Lock()
 
     def current(self) -> Classifier | None:
         """The classifier to answer with, None while there is none. Loads at most once a bundle."""
         try:
-            stamp = self._stamp()
+            stamp = self._stamp(self.model)
         except SuresetError as error:
             if self._classifier is None:
                 self.problem = str(error)
@@ -66,7 +94,65 @@ class Served:
                 self._lock.release()
         return self._classifier
 
-    def _exchange(self, stamp: tuple[str, int, int]) -> None:
+    def names(self) -> list[str]:
+        """The bundles a page can choose from, the oldest first."""
+        return bundle_names(self.models_dir)
+
+    def named(self, name: str) -> Classifier:
+        """A bundle of the folder, which is loaded unless it is at hand; that takes seconds.
+
+        Raises:
+            SuresetError: there is none of this name (any more), or it is damaged.
+        """
+        if name not in self.names():  # No path, but one of the names there are.
+            with self._others_lock:
+                self._others.pop(name, None)
+            raise SuresetError(f"there is no bundle {name} any more: choose another.")
+        stamp = self._stamp(name)
+        if (found := self._at_hand(name, stamp)) is not None:
+            return found
+        with self._loading:
+            if (found := self._at_hand(name, stamp)) is not None:
+                return found
+            loaded = self._load(self.models_dir, name)
+            with self._others_lock:
+                self._others[name] = stamp, loaded
+                while len(self._others) > _MOST_OTHERS:
+                    del self._others[next(iter(self._others))]
+            return loaded
+
+    def loaded(self, name: str) -> Classifier | None:
+        """The bundle of this name if it is in service or at hand."""
+        serving = self._classifier
+        if serving is not None and serving.path.name == name:
+            return serving
+        with self._others_lock:
+            return self._others[name][1] if name in self._others else None
+
+    def report(self, name: str) -> Path | None:
+        """The page about a bundle that can be chosen or is loaded; None if there is none."""
+        if name in self.names():
+            page = self.models_dir / name / "report.html"
+        elif (classifier := self.loaded(name)) is not None:
+            page = classifier.path / "report.html"
+        else:
+            return None
+        return page if page.is_file() else None
+
+    def _at_hand(self, name: str, stamp: _Stamp) -> Classifier | None:
+        """The bundle with this stamp if it is loaded; it is in use from now on."""
+        if stamp == self._seen and self._classifier is not None:
+            serving = self._classifier
+            if str(serving.path) == stamp[0]:  # Damaged, it would be seen but not in service.
+                return serving
+        with self._others_lock:
+            if name in self._others and self._others[name][0] == stamp:
+                self._others[name] = self._others.pop(name)
+                return self._others[name][1]
+            self._others.pop(name, None)
+        return None
+
+    def _exchange(self, stamp: _Stamp) -> None:
         old = self._classifier
         try:
             self._classifier = self._load(self.models_dir, self.model)
@@ -79,9 +165,9 @@ class Served:
                 say(f"now serving the bundle {self._classifier.path.name}")
         self._seen = stamp
 
-    def _stamp(self) -> tuple[str, int, int]:
+    def _stamp(self, model: str) -> _Stamp:
         """What tells one bundle from another: its folder, and the identity of its first file."""
-        folder = find_bundle(self.models_dir, self.model)
+        folder = find_bundle(self.models_dir, model)
         try:
             facts = (folder / "bundle.json").stat()
         except OSError as error:  # it was replaced between two looks

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,7 +17,7 @@ from app.feedback import Feedback
 from app.web.feedback import Watch
 from app.web.meters import Meters
 from app.web.room import Room
-from app.web.served import Served
+from app.web.served import IN_SERVICE, Choice, Served
 
 if TYPE_CHECKING:
     from app.pipeline.predict import Classifier, Reading
@@ -44,12 +45,25 @@ class Service:
         # More would only take the processors from each other, and from the network.
         self._decoding = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoding")
 
-    def classifier(self) -> Classifier:
-        """The one in service.
+    def answering(self, choice: Choice) -> Classifier | None:
+        """The one a page chose; without a choice that holds, the one in service, if there is one.
+
+        The page finds out by itself that its choice holds no longer, and says so.
+        """
+        if choice.name is not None:
+            with suppress(SuresetError):
+                return self.served.named(choice.name)
+        return self.served.current()
+
+    def classifier(self, choice: Choice = IN_SERVICE) -> Classifier:
+        """The one a page chose, or else the one in service.
 
         Raises:
             NotReady: there is none.
+            SuresetError: the chosen one is there no longer, or damaged.
         """
+        if choice.name is not None:
+            return self.served.named(choice.name)
         classifier = self.served.current()
         if classifier is None:
             raise NotReady(self.served.problem or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -13,8 +13,12 @@ from app.errors import SuresetError
 from app.web import table
 from app.web.archive import Pictures, Upload
 from app.web.batch import Asked, Progress, Run, Runs, Wish
+from app.web.served import Choice
 from app.web.service import Service
 from app.web.tabs.predict import classifier_of, uploaded
+
+if TYPE_CHECKING:
+    from app.pipeline.predict import Classifier
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -56,8 +60,12 @@ new MutationObserver(() => {
 _READ_OUT = 'element.setAttribute("role", "status");'
 
 
-def batch_tab(service: Service, newest: gr.State, runs: Runs) -> None:
-    """The components of the tab and what they do; ``newest`` changes with the bundle in service."""
+def batch_tab(service: Service, newest: gr.State, choice: gr.State, runs: Runs) -> None:
+    """The components of the tab and what they do.
+
+    ``newest`` changes when this page answers with another bundle, by its ``choice`` or because
+    another is in service.
+    """
     plain: dict[str, Any] = {"apply_default_css": False}
     with gr.Row(elem_id="batch-ask", equal_height=True):
         files = gr.File(
@@ -105,15 +113,19 @@ def batch_tab(service: Service, newest: gr.State, runs: Runs) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-    def offer(now: Path | None) -> dict[Any, Any]:
-        """Offer what the bundle in service was trained for."""
-        classifier = service.served.current()
+    def offer(now: Path | None, chosen: Choice) -> dict[Any, Any]:
+        """Offer what the bundle was trained for."""
+        classifier = service.answering(chosen)
         if classifier is None or now == classifier.path:
             return {offered: now}
         return {offered: classifier.path, alpha: classifier.facts["alpha"]}
 
     def run(
-        chosen: list[dict[str, Any]] | None, alpha: float, before: Run | None, request: gr.Request
+        chosen: list[dict[str, Any]] | None,
+        alpha: float,
+        choice: Choice,
+        before: Run | None,
+        request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
         """Answer what was uploaded; the last run's answers make room."""
         if before is not None:
@@ -127,7 +139,7 @@ def batch_tab(service: Service, newest: gr.State, runs: Runs) -> None:
         }
         ready = {go: gr.Button(interactive=True), stop: gr.Button(visible=False)}
         try:
-            now = start(service, runs, chosen, request)
+            now = start(classifier_of(service, choice), runs, chosen, request)
         except SuresetError as error:
             yield {**ready, bar: table.problem(str(error))}
             return
@@ -192,10 +204,10 @@ def batch_tab(service: Service, newest: gr.State, runs: Runs) -> None:
             return gr.skip()
         return name, 0, draw(run, 0, Wish(name, now.only, now.holding, now.text))
 
-    newest.change(offer, offered, [offered, alpha], queue=False, **quiet)
+    newest.change(offer, [offered, choice], [offered, alpha], queue=False, **quiet)
     go.click(
         run,
-        [files, alpha, shown],
+        [files, alpha, choice, shown],
         [shown, page, go, stop, bar, read_out, result, *wish, as_csv, as_jsonl, answers],
         preprocess=False,
         concurrency_limit=None,
@@ -228,7 +240,7 @@ def add_batch_endpoint(service: Service, runs: Runs) -> None:
     ) -> tuple[dict, dict]:
         """Answers to many pictures, or zips of them, as a JSONL and a CSV file."""
         try:
-            now = start(service, runs, files, request)
+            now = start(classifier_of(service), runs, files, request)
             for _ in now.answer(service, Asked(alpha, score, taxonomy)):
                 pass
             if now.problem is not None:
@@ -247,7 +259,7 @@ def add_batch_endpoint(service: Service, runs: Runs) -> None:
 
 
 def start(
-    service: Service, runs: Runs, files: list[dict[str, Any]] | None, request: gr.Request
+    classifier: Classifier, runs: Runs, files: list[dict[str, Any]] | None, request: gr.Request
 ) -> Run:
     """Begin a run over uploaded files, to be forgotten with the session that sent them.
 
@@ -260,7 +272,7 @@ def start(
     for file in files:
         path = uploaded(file)
         uploads.append(Upload(path, str(file.get("orig_name") or path.name)))
-    return runs.start(str(request.session_hash), classifier_of(service), Pictures(uploads))
+    return runs.start(str(request.session_hash), classifier, Pictures(uploads))
 
 
 def _pairs(run: Run) -> list[tuple[str, str]]:

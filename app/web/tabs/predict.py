@@ -20,6 +20,7 @@ from app.errors import SuresetError
 from app.web import cards, heat
 from app.web.api import MOST_BYTES
 from app.web.room import Busy
+from app.web.served import IN_SERVICE, Choice
 from app.web.service import Service
 
 if TYPE_CHECKING:
@@ -84,11 +85,11 @@ class Seen:
         return self._looks.get((task, name))
 
 
-def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None:
+def predict_tab(service: Service, newest: gr.State, choice: gr.State, keep_seconds: float) -> None:
     """The components of the tab and what they do.
 
-    ``newest`` changes when another bundle is in service; what was seen of a picture is kept for
-    ``keep_seconds``.
+    ``newest`` changes when this page answers with another bundle, by its ``choice`` or because
+    another is in service; what was seen of a picture is kept for ``keep_seconds``.
     """
     plain: dict[str, Any] = {"apply_default_css": False}
     with gr.Row(elem_id="work", equal_height=False):
@@ -131,16 +132,16 @@ def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None
         "trigger_mode": "always_last",
     }
 
-    def show(showing: Path | None, file: dict[str, Any] | None) -> dict[Any, Any]:
-        """Bring the tab up to what is in service; a picture on it is read again."""
-        classifier = service.served.current()
+    def show(showing: Path | None, chosen: Choice, file: dict[str, Any] | None) -> dict[Any, Any]:
+        """Bring the tab up to what this page answers with; a picture on it is read again."""
+        classifier = service.answering(chosen)
         if classifier is None or showing == classifier.path:
             return {shown: showing}
         method = classifier.facts["method"]
         own = classifier.facts["alpha"], method["score"], method["taxonomy"]
         scores = [(s.upper() if s in _CAPITALS else s, s) for s in classifier.scores]
         taxonomies = [(t.replace("_", " "), t) for t in classifier.taxonomies]
-        now_seen, answer = read(file, *own)
+        now_seen, answer = read(file, chosen, *own)
         return {
             shown: classifier.path,
             examples: cards.examples(
@@ -153,25 +154,28 @@ def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None
             result: answer,
         }
 
-    def read(file: dict[str, Any] | None, *asked: Any) -> tuple[Seen | None, str]:
+    def read(file: dict[str, Any] | None, chosen: Choice, *asked: Any) -> tuple[Seen | None, str]:
         """Read an uploaded picture; none when it was just removed."""
+        classifier = classifier_of(service, chosen)
         if file is None:
-            return None, cards.waiting(classifier_of(service).classes)
-        return look_at(uploaded(file), *asked)
+            return None, cards.waiting(classifier.classes)
+        return look_at(classifier, uploaded(file), *asked)
 
-    def pick(event: gr.EventData, *asked: Any) -> tuple[str, Seen | None, str]:
+    def pick(event: gr.EventData, chosen: Choice, *asked: Any) -> tuple[str, Seen | None, str]:
         """Read an example."""
-        classifier = classifier_of(service)
+        classifier = classifier_of(service, chosen)
         example = classifier.examples[int(event.index)]
         copy = save_file_to_cache(example, cache_dir=get_upload_folder())
         truth = classifier.facts["examples"][example.name]
-        return copy, *look_at(example, *asked, truth=truth)
+        return copy, *look_at(classifier, example, *asked, truth=truth)
 
     def look_at(
-        picture: Path, *asked: Any, truth: Mapping[str, str] | None = None
+        classifier: Classifier,
+        picture: Path,
+        *asked: Any,
+        truth: Mapping[str, str] | None = None,
     ) -> tuple[Seen | None, str]:
         """Run the network; gives what was seen and the answer to ``asked`` as HTML."""
-        classifier = classifier_of(service)
         try:
             reading = _read(service, classifier, picture)
         except Busy as busy:
@@ -196,15 +200,15 @@ def predict_tab(service: Service, newest: gr.State, keep_seconds: float) -> None
 
     newest.change(
         show,
-        [shown, picture],
+        [shown, choice, picture],
         [shown, examples, *asked, seen, result],
         queue=False,
         preprocess=False,
         **quiet,
     )
     # The file itself goes to the network, as it does through the API: nothing re-encodes it.
-    picture.input(read, [picture, *asked], [seen, result], preprocess=False, **reading)
-    examples.select(pick, asked, [picture, seen, result], **reading)
+    picture.input(read, [picture, choice, *asked], [seen, result], preprocess=False, **reading)
+    examples.select(pick, [choice, *asked], [picture, seen, result], **reading)
     result.select(
         press, [seen, *asked], [seen, result], queue=False, trigger_mode="always_last", **quiet
     )
@@ -240,10 +244,10 @@ def add_predict_endpoint(service: Service) -> None:
     gr.api(predict, api_name="predict", concurrency_limit=None)
 
 
-def classifier_of(service: Service) -> Classifier:
-    """The classifier in service; without one, the page shows why as a message."""
+def classifier_of(service: Service, choice: Choice = IN_SERVICE) -> Classifier:
+    """The classifier that answers; without one, the page shows why as a message."""
     try:
-        return service.classifier()
+        return service.classifier(choice)
     except SuresetError as error:
         raise gr.Error(str(error), print_exception=False) from error
 

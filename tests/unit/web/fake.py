@@ -44,12 +44,17 @@ class FakeClassifier:
         self.taxonomies = TAXONOMIES
         self.examples = sorted((path / "examples").glob("*.png"))
         method = {"head": "taskwise", "space": "taskwise", "score": "hinge", "taxonomy": "task"}
+        here = {"accuracy": 0.9, "coverage": 0.934, "avg_set_size": 1.25}
         self.facts: dict[str, Any] = {
             "name": path.name,
             "content_sha256": f"content of {path.name}",
+            "created": "2026-05-04T09:10:11+00:00",
             "alpha": 0.1,
             "method": method,
+            "splits": {"train": 1000, "valid": 200, "calib": 300, "test": 360},
+            "backbone": {"name": "a_network"},
             "examples": {example.name: {"colour": "red"} for example in self.examples},
+            "measured": {self.runtime: {task: here for task in (*CLASSES, "joint")}},
         }
         self.fitted = np.frombuffer(digest(TRAINED_ON), np.uint8).reshape(1, 16)
         measured = {"accuracy": 0.9, "coverage": 0.912, "avg_set_size": 1.2, "n_test": 360}
@@ -160,6 +165,7 @@ def write_fake_bundle(models_dir: Path, name: str) -> Path:
     for colour in ((200, 30, 30), (30, 160, 40), (20, 20, 120)):
         (folder / "examples" / f"{colour[0]}.png").write_bytes(picture(*colour))
     (folder / "bundle.json").write_text(json.dumps({"name": name}))
+    (folder / "report.html").write_text(f"<h1>{name}</h1><script>alert(1)</script>")
     link = models_dir / "latest"
     link.unlink(missing_ok=True)
     link.symlink_to(name)

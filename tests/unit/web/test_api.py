@@ -281,3 +281,31 @@ def test_no_more_pictures_wait_than_there_is_room_for(served: Served) -> None:
     assert response.headers["retry-after"] == "1"
     assert response.json() == {"error": "too much is waiting for the network: ask again in 1 s."}
     assert client.post("/v1/predict", files=upload(*[RED] * 3)).status_code == 200
+
+
+def test_a_report_is_shown_and_may_do_nothing(client: TestClient) -> None:
+    shown = client.get("/bundles/first/report.html")
+    assert shown.status_code == 200 and shown.text.startswith("<h1>first</h1>")
+    assert shown.headers["content-type"].startswith("text/html")
+    policy = shown.headers["content-security-policy"]
+    assert policy.startswith("sandbox; default-src 'none';") and "allow-scripts" not in policy
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["second", "latest", ".", "..", "%2e%2e", "..%2ffirst", "first%2f..%2ffirst", "%00", "*"],
+)
+def test_only_a_bundles_report_is_shown(client: TestClient, models_dir: Path, name: str) -> None:
+    (models_dir / "report.html").write_text("secret")
+    (models_dir / ".hidden").mkdir()
+    for path in (f"/bundles/{name}/report.html", f"/bundles/{name}/bundle.json"):
+        assert client.get(path).status_code == 404
+
+
+def test_examples_of_a_chosen_bundle_are_shown(
+    client: TestClient, served: Served, models_dir: Path
+) -> None:
+    shutil.copytree(models_dir / "first", models_dir / "other")
+    assert client.get("/examples/other/0").status_code == 404
+    served.named("other")
+    assert client.get("/examples/other/0").status_code == 200

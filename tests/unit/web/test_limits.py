@@ -18,7 +18,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from app.web import connection, limits
-from app.web.api import MOST_REQUESTS, MOST_TEXT
+from app.web.api import MOST_NAMES, MOST_REQUESTS, MOST_TEXT
 from app.web.connection import Connection
 from app.web.limits import DiskLimit
 from app.web.served import Served
@@ -136,8 +136,13 @@ def test_a_head_of_ordinary_length_is_read(port: int) -> None:
 
 
 def test_text_is_bounded_where_no_pictures_are_sent(port: int) -> None:
-    for path in ("/gradio_api/queue/join", "/gradio_api/run/predict", "/nothing"):
-        sent = httpx.post(f"http://127.0.0.1:{port}{path}", content=b"[" * (MOST_TEXT + 1))
+    for path, most in (
+        ("/gradio_api/queue/join", MOST_NAMES),
+        ("/gradio_api/call/batch", MOST_NAMES),
+        ("/gradio_api/call/predict", MOST_TEXT),
+        ("/nothing", MOST_TEXT),
+    ):
+        sent = httpx.post(f"http://127.0.0.1:{port}{path}", content=b"[" * (most + 1))
         assert sent.status_code == 413 and sent.json()["error"]
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from app.errors import SuresetError
-from app.web.served import Served
+from app.web.meters import Meters
+from app.web.served import Choice, Served
+from app.web.service import Service
 from tests.unit.web.fake import load_fake, write_fake_bundle
 
 
@@ -113,3 +115,88 @@ def test_one_named_bundle_is_not_exchanged(models_dir: Path, loader: Loader) -> 
     write_fake_bundle(models_dir, "second")
     assert serving(served) == "first"
     assert loader.loaded == ["first"]
+
+
+def test_another_bundle_is_loaded_once_and_by_name_only(models_dir: Path, loader: Loader) -> None:
+    write_fake_bundle(models_dir, "second")
+    served = Served(models_dir, load=loader)
+    assert serving(served) == "second"
+    assert served.names() == ["first", "second"]
+    assert served.named("second") is served.current(), "the one in service is at hand"
+    assert served.loaded("first") is None
+    first = served.named("first")
+    assert first.path.name == "first" and served.named("first") is first is served.loaded("first")
+    assert loader.loaded == ["second", "first"]
+    assert serving(served) == "second", "others keep the one in service"
+    for name in ("latest", "../second", "", ".", "first/", "first/../second", str(first.path)):
+        with pytest.raises(SuresetError, match=r"no bundle .* any more"):
+            served.named(name)
+        assert served.report(name) is None
+
+
+def test_few_others_are_kept_and_the_one_used_last_longest(
+    models_dir: Path, loader: Loader
+) -> None:
+    served = Served(models_dir, "first", load=loader)
+    for name in ("a", "b", "c"):
+        write_fake_bundle(models_dir, name)
+    for name in ("a", "b", "a", "c"):
+        served.named(name)
+    assert [served.loaded(name) is not None for name in ("a", "b", "c")] == [True, False, True]
+    assert loader.loaded == ["a", "b", "c"]
+
+
+def test_a_replaced_bundle_is_loaded_again(models_dir: Path, loader: Loader) -> None:
+    write_fake_bundle(models_dir, "second")
+    served = Served(models_dir, load=loader)
+    served.named("first")
+    shutil.rmtree(models_dir / "first")
+    with pytest.raises(SuresetError, match="there is no bundle first any more"):
+        served.named("first")
+    assert served.loaded("first") is None
+    write_fake_bundle(models_dir, "first")
+    assert served.named("first") is served.named("first")
+    assert loader.loaded.count("first") == 2
+
+
+def test_a_damaged_bundle_is_refused_in_its_sentence(models_dir: Path, loader: Loader) -> None:
+    write_fake_bundle(models_dir, "second")
+    served = Served(models_dir, load=loader)
+    loader.damaged.add("first")
+    with pytest.raises(SuresetError, match="the bundle first is damaged"):
+        served.named("first")
+    assert serving(served) == "second" and served.problem is None
+    write_fake_bundle(models_dir, "third")
+    loader.damaged.add("third")
+    assert serving(served) == "second"
+    with pytest.raises(SuresetError, match="the bundle third is damaged"):
+        served.named("third")
+
+
+def test_many_who_choose_the_same_bundle_wait_for_one_load(
+    models_dir: Path, loader: Loader
+) -> None:
+    write_fake_bundle(models_dir, "second")
+    served = Served(models_dir, load=loader)
+    assert serving(served) == "second"
+    loader.gate.clear()
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(served.named, "first") for _ in range(4)]
+        while loader.loaded[-1] != "first":
+            pass
+        assert served.named("second") is served.current(), "nobody else waits"
+        loader.gate.set()
+        assert len({id(future.result(10)) for future in asked}) == 1
+    assert loader.loaded == ["second", "first"]
+
+
+def test_a_service_answers_a_page_by_its_choice(models_dir: Path, loader: Loader) -> None:
+    write_fake_bundle(models_dir, "second")
+    service = Service(Served(models_dir, load=loader), Meters())
+    assert service.classifier().path.name == "second"
+    assert service.classifier(Choice("first")).path.name == "first"
+    shutil.rmtree(models_dir / "first")
+    with pytest.raises(SuresetError, match="any more"):
+        service.classifier(Choice("first"))
+    fallen = service.answering(Choice("first"))
+    assert fallen is not None and fallen.path.name == "second"
