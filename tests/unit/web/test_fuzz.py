@@ -39,6 +39,9 @@ ASKED = [
     ("POST", "/v1/predict", GenerationMode.NEGATIVE),
     *(("GET", f"/{name}", GenerationMode.POSITIVE) for name in ("healthz", "readyz", "metrics")),
     ("GET", "/v1/model", GenerationMode.POSITIVE),
+    ("POST", "/v1/feedback", GenerationMode.POSITIVE),
+    ("POST", "/v1/feedback", GenerationMode.NEGATIVE),
+    ("GET", "/v1/monitoring", GenerationMode.POSITIVE),
 ]
 
 
