@@ -8,7 +8,7 @@ shift
 
 # In Docker a bare word would be the name of a volume, so it is a folder nowhere. What is only read
 # must be there; what training writes is made, by the caller and not by an engine.
-for name in DATA_DIR STATIC_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST; do
+for name in DATA_DIR STATIC_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST FEEDBACK_DIR; do
     folder=$(setting "$name")
     case $folder in
         '') continue ;;
@@ -20,7 +20,7 @@ for name in DATA_DIR STATIC_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST; do
     esac
     case $name-$command in
         MODELS_DIR-prefetch | MODELS_DIR-sample) ;;
-        DATA_DIR-sample | MODELS_DIR-train | MODELS_DIR-data | CACHE_DIR-* | LOGS_DIR-* | WANDB_DIR_HOST-*)
+        DATA_DIR-sample | MODELS_DIR-train | MODELS_DIR-data | CACHE_DIR-* | LOGS_DIR-* | WANDB_DIR_HOST-* | FEEDBACK_DIR-*)
             mkdir -p "$folder" || fail "the folder $folder cannot be made: check $name."
             ;;
         *) [ -d "$folder" ] || fail "there is no folder $folder: check $name." ;;

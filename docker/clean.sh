@@ -11,7 +11,7 @@ volumes=$(docker volume ls --quiet --filter "label=com.docker.compose.project=${
 if [ -z "$volumes" ]; then
     say "There are no volumes to delete."
 else
-    say "This deletes for good what is in these volumes (pictures, bundles, weights, logs):"
+    say "This deletes for good what is in these volumes (pictures, bundles, weights, logs, feedback):"
     for volume in $volumes; do say "  $volume"; done
     printf 'Type yes to go on: ' >&2
     read -r answer || answer=

@@ -37,7 +37,7 @@ chosen where docker/runner.sh look
 chosen device docker/gpu.sh
 
 volumes=
-for name in DATA_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST; do
+for name in DATA_DIR MODELS_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST FEEDBACK_DIR; do
     folder=$(setting "$name")
     if [ -z "$folder" ]; then
         volumes="$volumes $name"

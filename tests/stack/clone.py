@@ -17,7 +17,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 #: What a fresh clone would not have.
-_LOCAL = {".git", ".venv", ".env", "data", "models", "cache", "lightning_logs", "wandb"}
+_LOCAL = {".git", ".venv", ".env", "data", "models", "cache", "lightning_logs", "wandb", "feedback"}
 _LOCAL |= {"experiments", ".compose.run-args.yaml"}
 _CACHES = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
 

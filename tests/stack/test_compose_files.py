@@ -150,11 +150,10 @@ def test_logs_cannot_fill_the_disk(clone: Path) -> None:
         assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
 
 
-def test_training_reads_data_and_serving_reads_models(clone: Path) -> None:
+def test_training_reads_data_and_serving_writes_bundles_and_feedback_alone(clone: Path) -> None:
     every = services(clone, "--profile", "*")
     assert mount(every["train"], "/app/data")["read_only"] is True
     assert not mount(every["prefetch"], "/app/data").get("read_only")
-    assert mount(every["webui"], "/app/models")["read_only"] is True
     assert not mount(every["train"], "/app/models").get("read_only")
     for name, service in every.items():
         static = mount(service, "/app/static")
@@ -163,7 +162,7 @@ def test_training_reads_data_and_serving_reads_models(clone: Path) -> None:
     writable = {
         volume["target"] for volume in every["webui"]["volumes"] if not volume.get("read_only")
     }
-    assert writable == set()
+    assert writable == {"/app/models", "/app/feedback"}
 
 
 def test_the_key_reaches_training_alone_and_no_environment(clone: Path, tmp_path: Path) -> None:
@@ -205,28 +204,42 @@ def test_nothing_is_mounted_from_where_docker_desktop_shares_nothing(clone: Path
 
 def test_volumes_become_folders_of_the_host(clone: Path, tmp_path: Path) -> None:
     every = services(clone, "--profile", "*")
-    for target in ("data", "models", "lightning_logs", "wandb", "cache"):
+    for target in ("data", "models", "lightning_logs", "wandb", "cache", "feedback"):
         assert mount(every["train"], f"/app/{target}")["type"] == "volume"
 
     folders = {
         name: str(tmp_path / name.lower())
-        for name in ("DATA_DIR", "MODELS_DIR", "LOGS_DIR", "WANDB_DIR_HOST", "CACHE_DIR")
+        for name in (
+            *("DATA_DIR", "MODELS_DIR", "LOGS_DIR", "WANDB_DIR_HOST", "CACHE_DIR"),
+            "FEEDBACK_DIR",
+        )
     }
     every = services(clone, "--profile", "*", **folders)
     mounted = {volume["source"] for volume in every["train"]["volumes"]}
     assert set(folders.values()) <= mounted
     assert mount(every["webui"], "/app/models")["source"] == folders["MODELS_DIR"]
+    assert mount(every["webui"], "/app/feedback")["source"] == folders["FEEDBACK_DIR"]
 
 
 def test_named_volumes_have_the_names_of_their_folders(clone: Path) -> None:
     read = json.loads(config(clone, "-p", "cars", "--profile", "*").stdout)
     assert {volume["name"] for volume in read["volumes"].values()} == {
-        f"cars_{folder}" for folder in ("data", "models", "cache", "lightning_logs", "wandb")
+        f"cars_{folder}"
+        for folder in ("data", "models", "cache", "lightning_logs", "wandb", "feedback")
     }
 
 
 @pytest.mark.parametrize(
-    "name", ["DATA_DIR", "MODELS_DIR", "LOGS_DIR", "WANDB_DIR_HOST", "CACHE_DIR", "STATIC_DIR"]
+    "name",
+    [
+        "DATA_DIR",
+        "MODELS_DIR",
+        "LOGS_DIR",
+        "WANDB_DIR_HOST",
+        "CACHE_DIR",
+        "FEEDBACK_DIR",
+        "STATIC_DIR",
+    ],
 )
 @pytest.mark.parametrize("word", ["data", "models", "cache", "wandb", "pictures"])
 def test_a_bare_word_is_refused_and_no_volume(clone: Path, name: str, word: str) -> None:
@@ -244,9 +257,10 @@ def test_settings_reach_every_container(clone: Path) -> None:
         assert service["environment"]["ALPHA"] == "0.05"
         assert service["environment"]["BACKBONE"] == "tf_efficientnet_lite0"
     # Mounted where they default to, or of prefetch and webui.
-    elsewhere = {"data_dir", "models_dir", "logs_dir", "static_dir", "wandb_dir"}
+    elsewhere = {"data_dir", "models_dir", "logs_dir", "static_dir", "wandb_dir", "feedback_dir"}
     elsewhere |= {"dataset", "sample_size", "address", "port"}
     elsewhere |= {"root_path", "trusted_proxies", "access_file", "log"}  # Of webui alone.
+    elsewhere |= {"keep_pictures"}
     elsewhere |= {"weights"}  # A file, which make mounts where a flag names it.
     for name in Settings.model_fields.keys() - elsewhere:
         assert name.upper() in every["train"]["environment"]

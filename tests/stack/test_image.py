@@ -51,7 +51,7 @@ def test_no_command_is_the_web_page_and_a_command_is_that_command(stack: Stack) 
 def test_image_holds_nothing_but_the_app_and_its_packages(stack: Stack) -> None:
     found = stack.shell("train", "ls -A /app; ls /opt")
     assert set(found.split()) == {
-        *("app", "static", "data", "models", "cache", "lightning_logs", "wandb"),
+        *("app", "static", "data", "models", "cache", "lightning_logs", "wandb", "feedback"),
         *("venv", "sureset"),
     }
     root = ("docker", "run", "--rm", "--user", "0", "--entrypoint", "sh", stack.image, "-c")

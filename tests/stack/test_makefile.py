@@ -57,7 +57,15 @@ def test_container_name_is_that_of_the_command(machine: Machine) -> None:
 # ---- folders and files
 
 
-FOLDERS = ("DATA_DIR", "MODELS_DIR", "CACHE_DIR", "LOGS_DIR", "WANDB_DIR_HOST", "STATIC_DIR")
+FOLDERS = (
+    "DATA_DIR",
+    "MODELS_DIR",
+    "CACHE_DIR",
+    "LOGS_DIR",
+    "WANDB_DIR_HOST",
+    "FEEDBACK_DIR",
+    "STATIC_DIR",
+)
 
 
 @pytest.mark.parametrize("runner", ["docker", "local"])
@@ -289,7 +297,7 @@ def test_doctor_tells_what_was_found_and_chosen(machine: Machine) -> None:
         f"where: Running in Docker, image {IMAGE}.",
         "device: CPU: nvidia-smi finds no GPU here.",
         "MODELS_DIR: the folder ./models",
-        "DATA_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST",
+        "DATA_DIR CACHE_DIR LOGS_DIR WANDB_DIR_HOST FEEDBACK_DIR",
         f"containers run as you, {CALLER}",
         "Weights & Biases: no WANDB_KEY_FILE, so runs are kept offline",
     ):

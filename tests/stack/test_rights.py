@@ -72,9 +72,15 @@ OWNERS = "cd /app; stat -c '%u:%g' {folders} | sort -u"
 
 def test_fresh_volumes_belong_to_whom_they_are_used_by(project: Stack) -> None:
     script = "touch /app/models/x /app/wandb/x; " + OWNERS
-    folders = "models models/x cache lightning_logs wandb wandb/x"
+    folders = "models models/x cache lightning_logs wandb wandb/x feedback"
     owners = project.shell("train", script.format(folders=folders), RUN_AS="4321:4322")
     assert owners == "4321:4322\n"
+
+
+def test_the_web_page_can_write_bundles_and_feedback(project: Stack) -> None:
+    script = "touch /app/models/x /app/feedback/x; " + OWNERS
+    owners = project.shell("webui", script.format(folders="models/x feedback feedback/x"))
+    assert owners == "1000:1000\n"
 
 
 def test_volumes_go_over_to_whom_they_are_asked_for_by(project: Stack) -> None:
@@ -110,7 +116,7 @@ def test_what_is_mounted_by_other_means_keeps_its_owner(project: Stack, tmp_path
 
 
 def test_web_page_is_never_root(project: Stack, tmp_path: Path) -> None:
-    """Not where the bundles are root's either: others may read them."""
+    """Not where the bundles are root's either: others may read them, and nothing is written."""
     if os.getuid() != 0:
         pytest.skip("only root has folders of root")
     models = tmp_path / "models"
@@ -175,7 +181,16 @@ def test_what_training_writes_belongs_to_the_caller(caller: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["DATA_DIR", "MODELS_DIR", "CACHE_DIR", "LOGS_DIR", "WANDB_DIR_HOST", "STATIC_DIR"]
+    "name",
+    [
+        "DATA_DIR",
+        "MODELS_DIR",
+        "CACHE_DIR",
+        "LOGS_DIR",
+        "WANDB_DIR_HOST",
+        "FEEDBACK_DIR",
+        "STATIC_DIR",
+    ],
 )
 def test_mistyped_folder_is_an_error_and_not_made(
     project: Stack, tmp_path: Path, name: str
