@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ def check_name(models_dir: Path, name: str) -> None:
         tempfile.TemporaryFile(dir=models_dir).close()
     if (models_dir / name).exists():
         raise SuresetError(f"there is a bundle {models_dir / name}: name another with --save-as.")
+
+
+def name_of_next(facts: Facts) -> str:
+    """What a bundle is called that is calibrated from this one now."""
+    return f"{facts['name'].split('+')[0]}+{datetime.now():%Y%m%d-%H%M%S}"
 
 
 @contextmanager

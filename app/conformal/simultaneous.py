@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app.conformal.calibration import Calibration, calibrate, p_values, threshold
+from app.conformal.calibration import Calibration, calibrate, fewest_scores, p_values, threshold
 from app.conformal.checks import as_alpha, as_labels, as_probs, check_whole
 from app.conformal.scores import Score
 from app.conformal.spaces import completely_labelled
@@ -60,6 +60,13 @@ def bonferroni(
     its groups promise: with ``global`` and ``cluster`` they promise a mean over tasks only.
     """
     return calibration.predict(probs, as_alpha(alpha) / len(calibration.groups))
+
+
+def fewest_to_calibrate(tasks: int, alpha: float) -> int:
+    """The fewest pictures, labelled for every task, that allow finite thresholds at ``alpha``."""
+    fewest = fewest_scores(as_alpha(alpha))
+    # Of several tasks half of the pictures, rounded up, calibrate the sets of all at once.
+    return fewest if tasks == 1 else 2 * fewest - 1
 
 
 def take(arrays: Mapping[str, NDArray], rows: NDArray[np.int64]) -> dict[str, NDArray]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bundle import Facts, check_name, find_bundle, new_bundle, open_bundle
+from app.bundle import Facts, check_name, find_bundle, name_of_next, new_bundle, open_bundle
 from app.conformal import SCORES, TAXONOMIES
 from app.conformal.method import Method
 from app.conformal.outliers import Outliers
@@ -122,11 +121,6 @@ def calibrate(settings: Settings) -> Path:
     print_table(results, settings.alpha)
     say(f"bundle {settings.models_dir / name}: {old.name} calibrated again")
     return settings.models_dir / name
-
-
-def name_of_next(facts: Facts) -> str:
-    """What a bundle is called that is calibrated from this one now."""
-    return f"{facts['name'].split('+')[0]}+{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def copy_network(old: Path, folder: Path) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from app.conformal.calibration import fewest_scores
 from app.conformal.checks import as_alpha
+from app.conformal.simultaneous import fewest_to_calibrate
 from app.conformal.spaces import completely_labelled
 from app.data.checking.copies import Copies, Copy, described, find_copies, given_two_splits
 from app.data.checking.labels import Combinations, TaskCounts, count_combinations, count_labels
@@ -30,7 +31,6 @@ from app.pipeline.pictures import (
     check_held_out,
     check_names,
     check_training,
-    fewest_to_calibrate,
 )
 from app.progress import say
 from app.report.check import print_check, write_check

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.conformal.calibration import fewest_scores
-from app.conformal.checks import as_alpha
 from app.conformal.method import BONFERRONI
+from app.conformal.simultaneous import fewest_to_calibrate
 from app.conformal.spaces import JOINT, completely_labelled
 from app.data.layouts import read_manifest
 from app.data.manifest import SPLITS, Manifest
@@ -208,13 +207,6 @@ def check_space(classes: Mapping[str, int], settings: Settings) -> None:
             "the tasks have too many combinations of classes for one softmax over all of them: "
             "use --head taskwise --space taskwise."
         )
-
-
-def fewest_to_calibrate(tasks: int, alpha: float) -> int:
-    """The fewest pictures, labelled for every task, that allow finite thresholds at ``alpha``."""
-    fewest = fewest_scores(as_alpha(alpha))
-    # Of several tasks half of the pictures, rounded up, calibrate the sets of all at once.
-    return fewest if tasks == 1 else 2 * fewest - 1
 
 
 def check_held_out(pictures: Pictures, alpha: float) -> None:

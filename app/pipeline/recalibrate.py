@@ -7,31 +7,28 @@ alone.
 from __future__ import annotations
 
 import shutil
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bundle import check_name, new_bundle, open_bundle
+from app.bundle import check_name, name_of_next, new_bundle, open_bundle
 from app.conformal.outliers import Outliers
 from app.conformal.spaces import completely_labelled
 from app.data.manifest import Manifest
 from app.data.pictures import PictureError
 from app.errors import SuresetError
 from app.feedback import PICTURES, Feedback, Told
-from app.pipeline.calibrate import calibrate_into, copy_network, name_of_next
+from app.pipeline.calibrate import calibrate_into, copy_network
 from app.pipeline.evaluate import Examples, evaluate_into, print_table
 from app.pipeline.loading import load_heads
-from app.pipeline.pictures import Pictures, check_space, fewest_to_calibrate
+from app.pipeline.parts import draw_parts, enough
+from app.pipeline.pictures import Pictures, check_space
 from app.pipeline.predict import Classifier, outliers_file
 from app.pipeline.reuse import FITTED, as_trained
 from app.pipeline.stopwatch import Stopwatch
 from app.progress import say
 from app.settings import Settings
-
-#: Of the pictures that were told of, so many of three calibrate and the rest tests.
-_CALIBRATE = 2
 
 
 def recalibrate(settings: Settings) -> Path:
@@ -85,11 +82,7 @@ def as_pictures(told: Told, settings: Settings, classes: dict[str, list[str]]) -
         SuresetError: they are too few.
     """
     complete = completely_labelled(told.labels)
-    split = np.full(len(told), "test", "<U5")
-    for alike in (complete, ~complete):
-        rows = np.flatnonzero(alike)
-        order = rows[np.argsort([_drawn(told.pictures[row], settings.seed) for row in rows])]
-        split[order[: calibrating(len(rows))]] = "calib"
+    split = draw_parts(told.pictures, complete, settings.seed)
     missing = enough(len(classes), settings.alpha) - int(complete.sum())
     if missing > 0:
         s = "" if missing == 1 else "s"
@@ -102,25 +95,6 @@ def as_pictures(told: Told, settings: Settings, classes: dict[str, list[str]]) -
         settings.feedback_dir / PICTURES, "feedback", told.pictures, classes, told.labels
     )
     return Pictures(manifest, told.digests, split, {})
-
-
-def enough(tasks: int, alpha: float) -> int:
-    """The fewest pictures, told of completely, that a bundle can be calibrated on and tested."""
-    fewest = fewest_to_calibrate(tasks, alpha)
-    n = fewest + 1
-    while calibrating(n) < fewest:
-        n += 1
-    return n
-
-
-def calibrating(n: int) -> int:
-    """How many of n pictures calibrate: two of three, and at least one tests."""
-    return min(-(-_CALIBRATE * n // 3), max(n - 1, 0))
-
-
-def _drawn(picture: str, seed: int) -> str:
-    """A picture's sha256, as the seed shuffles it."""
-    return sha256(f"{seed}:{picture}".encode()).hexdigest()
 
 
 def _examples(classifier: Classifier) -> Examples:

@@ -14,7 +14,7 @@ import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.bundle import check_name
+from app.bundle import check_name, name_of_next
 from app.errors import SuresetError
 from app.feedback import Feedback, FeedbackError, Kept, Word, check_truth
 from app.web.served import Served
@@ -148,8 +148,6 @@ class Watch(Collector):
             SuresetError: there is too little feedback, no bundle can be written, or it is being
                 done already.
         """
-        from app.pipeline.calibrate import name_of_next
-
         if not self._renewing.acquire(blocking=False):
             raise SuresetError("a new bundle is being calibrated already: wait for that one.")
         try:

@@ -17,8 +17,9 @@ from app.bundle import open_bundle
 from app.data.pictures import digest
 from app.errors import SuresetError
 from app.feedback import Feedback, Told, Word
+from app.pipeline.parts import calibrating, enough
 from app.pipeline.predict import Classifier
-from app.pipeline.recalibrate import as_pictures, calibrating, enough
+from app.pipeline.recalibrate import as_pictures
 from app.settings import Settings, load_settings
 from tests.unit.pipeline.conftest import Run, run_in
 
