@@ -84,7 +84,10 @@ def api(service: Service) -> FastAPI:
 
     # To look for a newer bundle is a look at the disk, and may load it: nothing for the event loop.
     async def in_service() -> Classifier:
-        return await run_in_threadpool(service.classifier)
+        if (classifier := service.served.at_once()) is not None:
+            return classifier
+        loaded: Classifier = await run_in_threadpool(service.classifier)
+        return loaded
 
     @app.post(
         "/v1/predict",

@@ -5,6 +5,7 @@ A page can be answered by another bundle of the folder; a few of those are kept 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -75,8 +76,19 @@ class Served:
         self._others_lock = threading.Lock()
         self._loading = threading.Lock()
 
+    def at_once(self) -> Classifier | None:
+        """The classifier in service if the disk holds none that is newer: one look, no loading."""
+        try:
+            facts = os.stat(self.models_dir / self.model / "bundle.json")
+        except OSError:
+            return None
+        seen = self._seen is not None and self._seen[1:] == (facts.st_ino, facts.st_mtime_ns)
+        return self._classifier if seen else None
+
     def current(self) -> Classifier | None:
         """The classifier to answer with, None while there is none. Loads at most once a bundle."""
+        if (classifier := self.at_once()) is not None:
+            return classifier
         try:
             stamp = self._stamp(self.model)
         except SuresetError as error:
