@@ -23,6 +23,9 @@ _MOST_BARS = 30
 #: below.
 _CARD_ROOM, _LINE_ROOM, _JOINT_ROOM = 46, 22, 44
 
+#: Shown while another picture is read, in the place of the line that is there then.
+_BUSY = '<p class="usual busy" role="status">Looking at the picture …</p>'
+
 #: Whom each taxonomy's promise is about.
 _PROMISES = {
     "global": "Over all attributes together, at least {share} of 100 sets hold the truth.",
@@ -67,7 +70,7 @@ def answer(
         for number, (task, of_task) in enumerate(answer["tasks"].items())
     )
     return (
-        f'<div class="answer">{_announced(answer, alpha)}{usual(answer.get("outlier_p"))}'
+        f'<div class="answer">{_BUSY}{_announced(answer, alpha)}{usual(answer.get("outlier_p"))}'
         f'<div class="cards">{cards}</div>{_how_to_read(bool(looks))}'
         f"{together(answer, alpha)}</div>"
     )
@@ -143,8 +146,8 @@ def usual(p: float | None) -> str:
         )
     return (
         f'<p class="usual outlier" role="alert"><b>Unlike the calibration pictures</b> '
-        f"(p = {_p(p)}): at most {math.ceil(100 * p)} of 100 ordinary pictures would look this "
-        "odd. Don’t rely on the promises below.</p>"
+        f"(p = {_p(p)}): at most {math.ceil(100 * p)} of 100 ordinary ones look this odd. Don’t "
+        "rely on the promises.</p>"
     )
 
 
@@ -183,16 +186,16 @@ def waiting(classes: Mapping[str, Sequence[str]]) -> str:
         for task, names in classes.items()
     )
     return (
-        '<div class="answer waiting"><p class="usual">Choose a picture: upload, paste, take one, '
-        f'or pick an example.</p><div class="cards">{cards}</div></div>'
+        f'<div class="answer waiting">{_BUSY}<p class="usual">Choose a picture: upload, paste, '
+        f'take one, or pick an example.</p><div class="cards">{cards}</div></div>'
     )
 
 
 def unreadable(reason: str) -> str:
     """A picture that can't be answered, and why."""
     return (
-        '<div class="answer"><section class="notice error" role="alert"><h2>This picture can’t be '
-        f"read</h2><p>{_sentence(reason)}. Try another file.</p></section></div>"
+        f'<div class="answer">{_BUSY}<section class="notice error" role="alert"><h2>This picture '
+        f"can’t be read</h2><p>{_sentence(reason)}. Try another file.</p></section></div>"
     )
 
 
@@ -289,7 +292,7 @@ def _heat(look: Look | None) -> str:
             f"{escape(look.name)}</figcaption></figure>"
         )
     return (
-        f'<figure class="heat"><img src="{look.address}" width="88" height="88" alt="The picture, '
+        f'<figure class="heat"><img src="{look.address}" width="74" height="74" alt="The picture, '
         f'bright where the network’s last layer sees {escape(look.name)}"></figure>'
     )
 

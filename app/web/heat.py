@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 #: Twice what it has on the page, for screens that have twice the dots.
-_SIDE = 176
+_SIDE = 148
 #: How bright the picture is where there is no heat, and how much of it is hidden where it is most.
 _DIM, _HIDING = 0.5, 0.75
 

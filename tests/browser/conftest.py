@@ -107,10 +107,11 @@ class Server:
 
 
 @contextmanager
-def serving(models_dir: Path) -> Iterator[Server]:
-    """Serve ``models_dir`` on a free port."""
+def serving(models_dir: Path, *program: str) -> Iterator[Server]:
+    """Serve ``models_dir`` on a free port, by another ``program`` than the app where named."""
+    command = *(program or ("app",)), "serve", "--port", "0", "--models", str(models_dir)
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve", "--port", "0", "--models", str(models_dir)],
+        [sys.executable, "-m", *command],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

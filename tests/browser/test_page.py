@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -29,6 +30,11 @@ def upload(page: Page, picture: Path) -> None:
     expect(page.locator("#result .bars[style]")).to_have_count(0)
     page.locator("#picture input[type=file]").set_input_files(picture)
     expect(page.locator("#result .bars[style]").first).to_be_visible()
+
+
+def upload_another(page: Page, picture: Path) -> None:
+    remove(page)
+    upload(page, picture)
 
 
 def remove(page: Page) -> None:
@@ -124,8 +130,51 @@ def test_a_person_picks_an_example_by_keyboard(
     expect(page.locator("#picture img")).to_be_visible()
     page.wait_for_timeout(500)
     assert server.network_runs() == before + 1, "to show the example is not to upload it"
-    name = examples.nth(1).locator("img").get_attribute("alt")
-    assert sets(page) == expected(server, trained.bundle / "examples" / str(name))
+    names = sorted(path.name for path in (trained.bundle / "examples").iterdir())
+    assert sets(page) == expected(server, trained.bundle / "examples" / names[1])
+
+
+def test_an_example_tells_its_truth(visit: Visit, server: Server, trained: Trained) -> None:
+    facts = json.loads((trained.bundle / "bundle.json").read_text())
+    page = open_page(visit, server)
+    for number, (file, truth) in enumerate(list(facts["examples"].items())[:3]):
+        asked = expected(server, trained.bundle / "examples" / file)
+        example = page.locator("[data-example]").nth(number)
+        told = ", ".join(f"{task} {name}" for task, name in truth.items())
+        expect(example).to_have_attribute("title", told)
+        example.click()
+        for task, name in truth.items():
+            said = page.locator(f".card[aria-label='{task}'] .truth")
+            held = name in asked[task]
+            expect(said).to_have_text(f"The truth is {name}: {'' if held else 'not '}in the set")
+    upload_another(page, trained.picture)
+    expect(page.locator(".truth")).to_have_count(0)
+
+
+def test_a_person_sees_what_a_class_was_told_by(
+    visit: Visit, server: Server, trained: Trained
+) -> None:
+    page = open_page(visit, server)
+    upload(page, trained.picture)
+    before = server.network_runs()
+    for card in page.locator(".cards .card").all():
+        heat, bars = card.locator(".heat"), card.locator(".bars button")
+        expect(bars.first).to_have_attribute("aria-pressed", "true")
+        shown = {heat.inner_html()}
+        for number in (3, 1):
+            bars.nth(number).press("Enter")
+            expect(bars.nth(number)).to_have_attribute("aria-pressed", "true")
+            expect(bars.nth(number)).to_be_focused()
+            expect(card.locator("[aria-pressed=true]")).to_have_count(1)
+            shown.add(heat.inner_html())
+        assert len(shown) == 3
+        for image in heat.locator("img").all():
+            assert image.evaluate("image => image.naturalWidth") > 0
+    move_slider(page, 0.2)
+    for card in page.locator(".cards .card").all():
+        expect(card.locator("[aria-pressed=true]")).to_have_count(1)
+    shoot(page, "heat")
+    assert server.network_runs() == before
 
 
 def test_a_person_pastes_a_picture(
@@ -194,6 +243,17 @@ def test_a_removed_picture_is_forgotten(visit: Visit, server: Server, trained: T
     page.locator("#alpha input[type=range]").press("ArrowRight")
     page.wait_for_timeout(500)
     expect(page.locator(".waiting .card").first).to_be_visible()
+
+
+def test_a_removed_example_is_forgotten(visit: Visit, server: Server) -> None:
+    page = open_page(visit, server)
+    page.locator("[data-example]").first.click()
+    expect(page.locator(".truth").first).to_be_visible()
+    before = server.network_runs()
+    remove(page)
+    page.wait_for_timeout(500)
+    expect(page.locator(".waiting .card").first).to_be_visible()
+    assert server.network_runs() == before
 
 
 def test_nothing_jumps_and_all_fits_a_laptop(

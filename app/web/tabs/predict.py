@@ -36,6 +36,14 @@ element.addEventListener("click", (event) => {
 });
 """
 
+#: An example that is removed comes as if it had just been uploaded; what is on the page is right.
+_WHAT_IS_SHOWN = """
+async (file, ...asked) => {
+  await new Promise((shown) => setTimeout(shown, 50));
+  return [document.querySelector("#picture img, #picture video") ? file : null, ...asked];
+}
+"""
+
 _PRESS_A_CLASS = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-look]");
@@ -207,7 +215,14 @@ def predict_tab(service: Service, newest: gr.State, choice: gr.State, keep_secon
         **quiet,
     )
     # The file itself goes to the network, as it does through the API: nothing re-encodes it.
-    picture.input(read, [picture, choice, *asked], [seen, result], preprocess=False, **reading)
+    picture.input(
+        read,
+        [picture, choice, *asked],
+        [seen, result],
+        preprocess=False,
+        js=_WHAT_IS_SHOWN,
+        **reading,
+    )
     examples.select(pick, [choice, *asked], [picture, seen, result], **reading)
     result.select(
         press, [seen, *asked], [seen, result], queue=False, trigger_mode="always_last", **quiet

@@ -262,7 +262,7 @@ def test_without_heat_maps_there_is_nothing_to_press_and_nothing_said() -> None:
 
 def test_the_answer_is_announced_in_few_words() -> None:
     html = cards.answer(whole({"colour": P, "type": {"van": 0.9, "bus": 0.02}}, 0.1), 0.1, "task")
-    [said] = re.findall(r'role="status">(.*?)</p>', html)
+    [said] = re.findall(r'"unseen" role="status">(.*?)</p>', html)
     assert said == "colour: One of 3: green, red, grey. type: Sure: van."
 
 
