@@ -111,6 +111,7 @@ def test_bundles_are_replaced_and_deleted_while_pictures_are_answered(tmp_path: 
     """Whatever is on the disk: every answer is whole, and of one bundle or another."""
     write_fake_bundle(tmp_path, "bundle-0")
     client = TestClient(api(Service(Served(tmp_path, load=load_fake), Meters())))
+    assert client.get("/readyz").is_success  # Before the first one is there, a 503 would be right.
     enough = threading.Event()
     statuses: list[int] = []
 
