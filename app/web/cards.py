@@ -109,8 +109,8 @@ def card(
     return (
         f'<section class="card {state}" aria-label="{escape(task)}">'
         f'<header><h2>{escape(task)}</h2><p class="headline">{headline}</p></header>'
-        f'<div class="chips">{_chips(chosen, len(ranked), room)}{_truth(truth, kept)}</div>'
-        f"{_heat(look)}"
+        f'<div class="found"><div class="chips">{_chips(chosen, len(ranked), room)}'
+        f"{_truth(truth, kept)}</div>{_heat(look)}</div>"
         f'<div class="axis"><span class="mark" style="left:{_percent(alpha)}">'
         f"alpha {_number(alpha)}</span></div>"
         f'<ul class="bars" style="--alpha:{_percent(alpha)}">{bars}</ul>'
