@@ -44,6 +44,7 @@ _WANDB = ("wandb_dir", "wandb_key_file", "wandb_project", "wandb_entity", "wandb
 _SERVER = (
     *("models_dir", "model", "static_dir"),
     *("address", "port", "root_path", "trusted_proxies", "access_file", "log"),
+    *("feedback_dir", "keep_pictures"),
 )
 
 
