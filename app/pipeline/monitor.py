@@ -11,6 +11,7 @@ any time, with probability at most ``MISTAKEN_BOUND`` and ``FALSE_ALARM``: each 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,7 +57,7 @@ class Course:
         delta: the probability that the bound of this one ever fails.
         log_martingale: of the test, the evidence now; None where nothing is tested.
         log_peak: the most it has been.
-        alarm: whether that is enough.
+        log_limit: the evidence at which the alarm rings.
     """
 
     covered: NDArray[np.bool_]
@@ -64,12 +65,19 @@ class Course:
     delta: float
     log_martingale: float | None
     log_peak: float | None
-    alarm: bool | None
+    log_limit: float | None
 
     def interval(self, n: int | None = None) -> tuple[float, float]:
         """Bounds of the coverage after the first n answers, or all."""
         covered = self.covered[:n]
         return Coverage(int(covered.sum()), len(covered)).interval(self.delta)
+
+    @property
+    def alarm(self) -> bool | None:
+        """Whether the evidence was ever enough; None where nothing is tested."""
+        if self.log_peak is None or self.log_limit is None:
+            return None
+        return self.log_peak >= self.log_limit
 
     @property
     def kept(self) -> bool:
@@ -148,7 +156,7 @@ class Monitor:
                 MISTAKEN_BOUND / len(names),
                 None if test is None else test.log_value,
                 None if test is None else test.log_peak,
-                None if test is None else test.alarm(FALSE_ALARM / len(tests)),
+                None if test is None else math.log(len(tests) / FALSE_ALARM),
             )
         return courses
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.bundle import check_name, name_of_next
+from app.conformal.spaces import JOINT
 from app.errors import SuresetError
 from app.feedback import Feedback, FeedbackError, Kept, Word, check_truth
 from app.web.served import Served
@@ -141,8 +143,12 @@ class Watch(Collector):
                 seen.last, seen.count = int(told.ids[-1]), seen.count + len(told)
             return seen.count, seen.monitor.courses()
 
-    def recalibrate(self, classifier: Classifier) -> Path:
-        """Calibrate the bundle on its feedback; gives the new bundle, the latest from now on.
+    def recalibrate(self, classifier: Classifier) -> tuple[Path, dict[str, float]]:
+        """Calibrate the bundle on its feedback.
+
+        Returns:
+            The new bundle, which is the latest from now on, and its coverage by task and, under
+            ``joint``, of all at once, on feedback that tested it.
 
         Raises:
             SuresetError: there is too little feedback, no bundle can be written, or it is being
@@ -163,7 +169,11 @@ class Watch(Collector):
                     *(word for key, of in own.items() for word in (f"--{key}", str(of))),
                 ]
             )
-            return models_dir / name
+            metrics = json.loads((models_dir / name / "metrics.json").read_text(encoding="utf-8"))
+            measured = {task: of["coverage"] for task, of in metrics["tasks"].items()}
+            if len(measured) > 1:
+                measured[JOINT] = metrics["joint"]["coverage"]
+            return models_dir / name, measured
         finally:
             self._renewing.release()
 

@@ -14,6 +14,7 @@ from app.web.batch import Runs
 from app.web.served import IN_SERVICE, Choice
 from app.web.service import Service
 from app.web.tabs.batch import add_batch_endpoint, batch_tab
+from app.web.tabs.monitoring import monitoring_tab
 from app.web.tabs.predict import add_predict_endpoint, predict_tab
 from app.web.tabs.report import report_tab
 
@@ -78,6 +79,8 @@ def page(service: Service) -> gr.Blocks:
                 batch_tab(service, newest, choice, runs)
             with gr.Tab("Report", id="report") as report:
                 report_tab(service, newest, choice, report)
+            with gr.Tab("Monitoring", id="monitoring") as monitoring:
+                monitoring_tab(service, newest, choice, monitoring)
 
         def look(chosen: Choice) -> tuple[Choice, tuple[Path | None, str | None, str | None]]:
             """What the page answers with; a choice that holds no longer is given up."""

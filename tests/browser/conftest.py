@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +105,18 @@ class Server:
         [answer] = httpx.post(f"{self.address}/v1/predict", params=query, files=files).json()
         return answer
 
+    def monitoring(self) -> dict[str, Any]:
+        """What the HTTP API says of feedback."""
+        told: dict[str, Any] = httpx.get(f"{self.address}/v1/monitoring").json()
+        return told
+
 
 @contextmanager
-def serving(models_dir: Path, *program: str) -> Iterator[Server]:
+def serving(models_dir: Path, *program: str, flags: Sequence[str] = ()) -> Iterator[Server]:
     """Serve ``models_dir`` on a free port, by another ``program`` than the app where named."""
-    command = *(program or ("app",)), "serve", "--port", "0", "--models", str(models_dir)
+    asked = "--port", "0", "--models", str(models_dir), *flags
     process = subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [sys.executable, "-m", *(program or ("app",)), "serve", *asked],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

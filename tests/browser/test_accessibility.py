@@ -102,7 +102,7 @@ def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(
     upload(page, trained.picture)
     where = """() => {
       const at = document.activeElement, style = getComputedStyle(at);
-      const place = at.closest("#picture, #examples, #alpha, #score, #taxonomy, .card");
+      const place = at.closest("#picture, #examples, #alpha, #score, #taxonomy, #tell, .card");
       const seen = style.outlineStyle !== "none" || style.boxShadow !== "none";
       return [place ? place.id || place.getAttribute("aria-label") : at.tagName,
               seen || at.outerHTML.slice(0, 200)];
@@ -120,7 +120,7 @@ def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(
         if place not in order:
             order.append(place)
     places = [place for place in order if place != "BUTTON"]
-    assert places == ["picture", "examples", "alpha", "score", "taxonomy", "colour", "type"]
+    assert places == ["picture", "examples", "alpha", "score", "taxonomy", "tell", "colour", "type"]
     assert unseen == []
 
 

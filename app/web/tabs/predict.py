@@ -22,6 +22,7 @@ from app.web.api import MOST_BYTES
 from app.web.room import Busy
 from app.web.served import IN_SERVICE, Choice
 from app.web.service import Service
+from app.web.tabs.feedback import take_truths, truth_form
 
 if TYPE_CHECKING:
     from app.pipeline.predict import Classifier, Reading
@@ -57,12 +58,14 @@ class Seen:
     """A picture that was read, and by whom: only that bundle can answer from the reading.
 
     Attributes:
+        picture: its file.
         truth: of an example, its true classes by task.
         looked_at: the class whose heat map was asked for, by task; else it is the top one's.
     """
 
     classifier: Classifier
     reading: Reading
+    picture: Path
     truth: Mapping[str, str] = field(default_factory=dict)
     looked_at: Mapping[str, str] = field(default_factory=dict)
     _looks: dict[tuple[str, str], cards.Look] = field(default_factory=dict)
@@ -125,6 +128,7 @@ def predict_tab(service: Service, newest: gr.State, choice: gr.State, keep_secon
             with gr.Row(elem_id="method"):
                 score = gr.Dropdown(label="Score", min_width=100, elem_id="score")
                 taxonomy = gr.Dropdown(label="Taxonomy", min_width=100, elem_id="taxonomy")
+            truth = truth_form()
         with gr.Column(elem_id="answer", scale=1, min_width=320):
             result = gr.HTML(elem_id="result", js_on_load=_PRESS_A_CLASS, **plain)
     asked: list[Any] = [alpha, score, taxonomy]
@@ -191,7 +195,7 @@ def predict_tab(service: Service, newest: gr.State, choice: gr.State, keep_secon
         if isinstance(reading, Exception):
             return None, cards.unreadable(str(reading))
         service.meters.answered(classifier.answer(reading, *asked))
-        now_seen = Seen(classifier, reading, truth or {})
+        now_seen = Seen(classifier, reading, picture, truth or {})
         return now_seen, now_seen.answer(*asked)
 
     def answer(seen: Seen | None, *asked: Any) -> Any:
@@ -215,7 +219,7 @@ def predict_tab(service: Service, newest: gr.State, choice: gr.State, keep_secon
         **quiet,
     )
     # The file itself goes to the network, as it does through the API: nothing re-encodes it.
-    picture.input(
+    uploading = picture.input(
         read,
         [picture, choice, *asked],
         [seen, result],
@@ -223,7 +227,10 @@ def predict_tab(service: Service, newest: gr.State, choice: gr.State, keep_secon
         js=_WHAT_IS_SHOWN,
         **reading,
     )
-    examples.select(pick, [choice, *asked], [picture, seen, result], **reading)
+    picking = examples.select(pick, [choice, *asked], [picture, seen, result], **reading)
+    fresh = take_truths(service, truth, newest, choice, seen, asked)
+    for another in (uploading, picking):
+        another.then(fresh, choice, truth, queue=False, **quiet)
     result.select(
         press, [seen, *asked], [seen, result], queue=False, trigger_mode="always_last", **quiet
     )

@@ -109,6 +109,7 @@ def test_false_alarms_are_as_rare_as_promised(score: str, taxonomy: str, space: 
         tested = [c.log_peak for c in courses.values() if c.log_peak is not None]
         # At a level at which so few worlds can tell: each test has an equal part of it.
         rang += any(peak >= math.log(len(tested) / 0.1) for peak in tested)
+        assert all(c.log_limit in (None, math.log(len(tested) / 0.01)) for c in courses.values())
         assert len(tested) == (3 if space == "taskwise" else 1)
     assert rang <= binom.isf(1e-4, worlds, 0.1)
 
@@ -178,7 +179,7 @@ def test_nothing_told_says_nothing() -> None:
 
 def test_what_is_promised_is_broken_only_below_the_whole_interval() -> None:
     def course(covered: int, n: int) -> Course:
-        return Course(np.arange(n) < covered, 0.9, 0.05, 0.0, 0.0, False)
+        return Course(np.arange(n) < covered, 0.9, 0.05, 0.0, 0.0, 4.0)
 
     assert course(75, 100).interval()[1] < 0.9 and not course(75, 100).kept
     assert course(85, 100).interval()[1] > 0.9 and course(85, 100).kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -353,9 +353,15 @@ def test_recalibrating_runs_the_command_as_the_bundle_is(
     served: Served, feedback: Feedback, tmp_path: Path
 ) -> None:
     ran: list[list[str]] = []
-    watch = Watch(feedback, served, lambda arguments: ran.append(list(arguments)))
+
+    def run(arguments: Sequence[str]) -> None:
+        ran.append(list(arguments))
+        write_metrics(tmp_path, arguments)
+
+    watch = Watch(feedback, served, run)
     classifier: Any = served.current()
-    new = watch.recalibrate(classifier)
+    new, coverage = watch.recalibrate(classifier)
+    assert coverage == {"colour": 0.91, "shape": 0.93, "joint": 0.92}
     [command] = ran
     assert command[:2] == ["calibrate", "--from-feedback"]
     flags = dict(zip(command[2::2], command[3::2], strict=True))
@@ -365,12 +371,23 @@ def test_recalibrating_runs_the_command_as_the_bundle_is(
     assert (flags["--alpha"], flags["--score"], flags["--head"]) == ("0.1", "hinge", "taskwise")
 
 
-def test_only_one_bundle_is_calibrated_at_a_time(served: Served, feedback: Feedback) -> None:
+def write_metrics(models_dir: Path, arguments: Sequence[str]) -> None:
+    """What is read of the bundle that the command made."""
+    folder = models_dir / arguments[arguments.index("--save-as") + 1]
+    folder.mkdir()
+    tasks = {"colour": {"coverage": 0.91}, "shape": {"coverage": 0.93}}
+    (folder / "metrics.json").write_text(json.dumps({"tasks": tasks, "joint": {"coverage": 0.92}}))
+
+
+def test_only_one_bundle_is_calibrated_at_a_time(
+    served: Served, feedback: Feedback, tmp_path: Path
+) -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def run(arguments: Any) -> None:
         started.set()
         assert go_on.wait(10)
+        write_metrics(tmp_path, arguments)
 
     watch = Watch(feedback, served, run)
     classifier: Any = served.current()
@@ -380,7 +397,7 @@ def test_only_one_bundle_is_calibrated_at_a_time(served: Served, feedback: Feedb
         with pytest.raises(SuresetError, match="is being calibrated already"):
             watch.recalibrate(classifier)
         go_on.set()
-        assert first.result().name.startswith("first+")
+        assert first.result()[0].name.startswith("first+")
 
 
 def test_why_the_command_failed_is_what_is_said(served: Served, feedback: Feedback) -> None:

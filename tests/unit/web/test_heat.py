@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,7 +66,7 @@ class Classifier:
 def test_a_pressed_class_is_looked_at_until_another_is_and_drawn_once() -> None:
     classifier: Any = Classifier()
     reading: Any = SimpleNamespace(sight=SimpleNamespace(picture=GREY))
-    seen = Seen(classifier, reading)
+    seen = Seen(classifier, reading, Path("car.jpg"))
     first = seen.answer(0.1, "hinge", "task")
     assert 'data-look="0 0" aria-pressed="true"' in first, "the top class at first"
     pressed = seen.look_at(0, 1)
