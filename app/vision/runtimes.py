@@ -21,6 +21,10 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+#: One for the process, which is never destroyed: with it the processor's engine would go, and with
+#: that the stack on which the thread that loaded it handles signals. The next one would crash it.
+_CORE = ov.Core()
+
 #: What a graph calls its second output.
 MAP = "map"
 
@@ -92,7 +96,7 @@ class OpenVINORuntime:
             raise CannotRun("this processor has no bf16")
         self.kind = f"openvino-{precision}"
         self._hint = hint
-        self._graph = ov.Core().read_model(
+        self._graph = _CORE.read_model(
             encoder / ("encoder-int8.xml" if quantised else "encoder.xml")
         )
         self.dimensions = self._graph.output(0).partial_shape[1].get_length()
@@ -103,7 +107,7 @@ class OpenVINORuntime:
     @cached_property
     def _network(self) -> Any:
         """Compiled when the first batch comes: with all features cached, none does."""
-        return ov.Core().compile_model(
+        return _CORE.compile_model(
             self._graph,
             "CPU",
             {
@@ -141,7 +145,7 @@ class OpenVINORuntime:
 
 def best_float() -> str:
     """The fastest floating point that OpenVINO has on this processor: bf16 or f32."""
-    offered = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    offered = _CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if "BF16" in offered else "f32"
 
 
