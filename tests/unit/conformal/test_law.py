@@ -13,7 +13,7 @@ from scipy.stats import kstest
 import app.conformal.calibration
 from app.conformal.calibration import rank, threshold
 from app.conformal.checks import as_alpha
-from app.conformal.law import CoverageLaw, of_groups
+from app.conformal.law import CoverageLaw, least_rate, of_groups
 from app.conformal.resplits import divisions, resplits
 from tests.unit.conformal.draws import problem
 
@@ -116,3 +116,42 @@ def test_a_wrong_rank_would_not_follow_it(monkeypatch: pytest.MonkeyPatch) -> No
     law = CoverageLaw(61, 40, 0.2)
     counts = covered(2000, 61, 40, 0.2)
     assert kstest(law.uniform(counts, np.random.default_rng(5)), "uniform").pvalue < 1e-6
+
+
+@pytest.mark.parametrize("delta", [0.001, 0.05, 0.5])
+@pytest.mark.parametrize(("n", "alpha"), [(9, 0.1), (300, 0.1), (1000, 0.02)])
+def test_the_least_rate_is_missed_by_just_so_many_calibrations(
+    n: int, alpha: float, delta: float
+) -> None:
+    least = least_rate([n], [1], alpha, delta)
+    # Scores are uniform, so a threshold is its own coverage: the k-th smallest of n.
+    k = rank(n, as_alpha(alpha))
+    limits = np.partition(np.random.default_rng(0).random((5000, n)), k - 1)[:, k - 1]
+    assert abs((limits < least).mean() - delta) < 5 * np.sqrt(delta / len(limits))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "weights"),
+    [([9, 300], [1, 1]), ([30] * 12, range(1, 13)), ([9, 15, 40, 3], [4, 3, 2, 1])],
+)
+def test_of_several_groups_the_least_rate_is_missed_as_often(sizes, weights) -> None:
+    rng, alpha, delta = np.random.default_rng(1), 0.1, 0.02
+    rate = np.zeros(200_000)
+    for n, weight in zip(sizes, weights, strict=True):
+        k = rank(n, as_alpha(alpha))
+        rate += weight * (rng.beta(k, n + 1 - k, len(rate)) if k <= n else 1) / sum(weights)
+    missed = [
+        (rate < least_rate(sizes, list(weights), alpha, delta, seed)).mean() for seed in range(10)
+    ]
+    # Each bound is off by its draws' chance, their mean by hardly any.
+    assert abs(np.mean(missed) - delta) < 5 * delta / np.sqrt(10 * delta * 10_000) + 0.0005
+
+
+def test_without_thresholds_everything_is_covered() -> None:
+    assert least_rate([0, 8], [1, 3], 0.1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("weights", [[0, 0], [1], [1, -1]])
+def test_groups_without_a_weight_are_refused(weights) -> None:
+    with pytest.raises(ValueError, match="weights"):
+        least_rate([10, 10], weights, 0.1)
