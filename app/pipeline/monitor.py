@@ -7,6 +7,11 @@ the pictures are still exchangeable with those of calibration.
 
 The bound and the test of each are made so strict that of *all* of them together one is wrong, at
 any time, with probability at most ``MISTAKEN_BOUND`` and ``FALSE_ALARM``: each gets an equal part.
+
+What is promised is a mean over draws of the calibration pictures. One draw's sets have a coverage
+of their own, about as often below the promise as above, and many answers show it. So a promise is
+called broken only where the bounds lie below what the draw may leave of it (``least_rate``). For
+that the bound and the draw share ``MISTAKEN_BOUND``, half each.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.bundle import Facts
+from app.conformal.law import least_rate
 from app.conformal.method import Method
 from app.conformal.monitoring import Coverage, ExchangeabilityTest
 from app.conformal.spaces import JOINT, completely_labelled, joint_labels
@@ -54,6 +60,8 @@ class Course:
     Attributes:
         covered: whether each set held the truth, bool (n,), in order.
         promised: the coverage that is promised, None where none is of this alone.
+        least: what of it the draw of the calibration pictures may take, with probability as
+            ``delta``: coverage of exchangeable pictures that is no less breaks no promise.
         delta: the probability that the bound of this one ever fails.
         log_martingale: of the test, the evidence now; None where nothing is tested.
         log_peak: the most it has been.
@@ -62,6 +70,7 @@ class Course:
 
     covered: NDArray[np.bool_]
     promised: float | None
+    least: float | None
     delta: float
     log_martingale: float | None
     log_peak: float | None
@@ -81,8 +90,8 @@ class Course:
 
     @property
     def kept(self) -> bool:
-        """Whether the promise may be kept: the bounds do not lie below it."""
-        return self.promised is None or self.interval()[1] >= self.promised
+        """Whether the promise may be kept: the bounds do not lie below what chance leaves of it."""
+        return self.least is None or self.interval()[1] >= self.least
 
 
 class Monitor:
@@ -109,9 +118,14 @@ class Monitor:
         if together is not None:
             self._tests[JOINT] = ExchangeabilityTest(together.worst.tolist(), len(self._tests))
         self._covered: dict[str, list[NDArray[np.bool_]]] = {}
+        # How many pictures came of each group of the bundle's own calibration, by task or JOINT.
+        self._came = {
+            name: np.zeros(len(self._method.calibration.scores), np.int64)
+            for name in self._method.calibration.groups
+        }
 
     def update(self, features: NDArray[np.float32], labels: Labels) -> None:
-        """Take in m pictures in order: features (m, d) and codes {task: (m,)}, -1 unknown."""
+        """Take in m pictures in order: features (m, d), and codes {task: (m,)}, -1 unknown."""
         for start in range(0, len(features), _BLOCK):
             rows = slice(start, start + _BLOCK)
             self._update(features[rows], {task: codes[rows] for task, codes in labels.items()})
@@ -124,6 +138,9 @@ class Monitor:
         calibration = self._tested.calibration
         if JOINT in probs:
             labels = {JOINT: joint_labels(labels, self._method.classes)}
+        for name, groups in self._method.calibration.groups.items():
+            told = labels[name][labels[name] >= 0]
+            self._came[name] += np.bincount(groups[told], minlength=len(self._came[name]))
         for name, scores in calibration.of_truth(probs, labels).items():
             groups = calibration.groups[name] - calibration.groups[name].min()
             for row in np.flatnonzero(labels[name] >= 0).tolist():
@@ -147,18 +164,31 @@ class Monitor:
         if len(classes) == 1 and JOINT in tests:  # One task in the joint space.
             tests = {names[0]: tests[JOINT]}
         of_all = self._method.calibration.taxonomy in ("global", "cluster") and len(tests) > 1
+        delta = MISTAKEN_BOUND / (2 * len(names))
         courses = {}
         for name in names:
             test = tests.get(name)
             courses[name] = Course(
                 np.concatenate([np.empty(0, bool), *self._covered.get(name, ())]),
                 None if of_all and name != JOINT else 1 - self._alpha,
-                MISTAKEN_BOUND / len(names),
+                None if of_all and name != JOINT else self._least(name, delta),
+                delta,
                 None if test is None else test.log_value,
                 None if test is None else test.log_peak,
                 None if test is None else math.log(len(tests) / FALSE_ALARM),
             )
         return courses
+
+    def _least(self, name: str, delta: float) -> float:
+        """The least coverage that the draw of the calibration pictures leaves."""
+        if name == JOINT and self._method.simultaneous is not None:
+            return least_rate([len(self._method.simultaneous.worst)], [1], self._alpha, delta)
+        # In the joint space a task is covered wherever all tasks are.
+        came = self._came[name if name in self._came else JOINT]
+        if not came.any():
+            return 1 - self._alpha
+        sizes = [len(scores) for scores in self._method.calibration.scores]
+        return least_rate(sizes, came.tolist(), self._alpha, delta)
 
 
 def as_json(courses: Mapping[str, Course]) -> dict[str, dict[str, object]]:
@@ -172,6 +202,7 @@ def as_json(courses: Mapping[str, Course]) -> dict[str, dict[str, object]]:
             "coverage": covered / n if n else None,
             "interval": list(course.interval()),
             "promised": course.promised,
+            "least": course.least,
             "kept": course.kept,
             "alarm": course.alarm,
             "log_martingale": course.log_martingale,

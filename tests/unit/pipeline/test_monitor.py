@@ -114,12 +114,25 @@ def test_false_alarms_are_as_rare_as_promised(score: str, taxonomy: str, space: 
     assert rang <= binom.isf(1e-4, worlds, 0.1)
 
 
+def test_the_draw_of_calibration_pictures_breaks_no_promise() -> None:
+    """However many answers, of which enough show its luck: there bounds do lie below 1 - alpha."""
+    seeds, broken, below = 4, 0, 0
+    for score, taxonomy, space in WORLDS:
+        for seed in range(seeds):
+            world = World(score, taxonomy, space, seed=seed)
+            courses = watch(world, world.draw(6000, np.random.default_rng((8, seed)))).values()
+            broken += any(not course.kept for course in courses)
+            below += any(c.promised is not None and c.interval()[1] < c.promised for c in courses)
+    chance = binom.isf(1e-3, seeds * len(WORLDS), MISTAKEN_BOUND)
+    assert broken <= chance < below
+
+
 @pytest.mark.parametrize(("score", "taxonomy", "space"), WORLDS)
 def test_a_shift_rings_and_breaks_the_promise(score: str, taxonomy: str, space: str) -> None:
-    world = World(score, taxonomy, space)
+    world = World(score, taxonomy, space, n=300)
     rng = np.random.default_rng(3)
     before = watch(world, world.draw(200, rng))
-    courses = watch(world, world.draw(200, rng), world.draw(300, rng, noise=3))
+    courses = watch(world, world.draw(200, rng), world.draw(600, rng, noise=3))
     assert not any(course.alarm for course in before.values())
     assert courses[JOINT].alarm and not courses[JOINT].kept
     assert courses["colour"].alarm is (True if space == "taskwise" else None)
@@ -149,7 +162,7 @@ def test_coverage_is_of_the_bundles_own_method() -> None:
     assert list(courses) == ["colour", "shape", JOINT]
     for name, course in courses.items():
         np.testing.assert_array_equal(course.covered, came[name].covered)
-        assert course.promised == 0.8 and course.delta == MISTAKEN_BOUND / 3
+        assert course.promised == 0.8 and course.delta == MISTAKEN_BOUND / 6
     assert [len(c.covered) for c in courses.values()] == [90, 60, 60]
     whole = watch(world, (features, labels))
     assert {n: c.log_peak for n, c in whole.items()} == {n: c.log_peak for n, c in courses.items()}
@@ -179,9 +192,9 @@ def test_nothing_told_says_nothing() -> None:
 
 def test_what_is_promised_is_broken_only_below_the_whole_interval() -> None:
     def course(covered: int, n: int) -> Course:
-        return Course(np.arange(n) < covered, 0.9, 0.05, 0.0, 0.0, 4.0)
+        return Course(np.arange(n) < covered, 0.9, 0.89, 0.05, 0.0, 0.0, 4.0)
 
-    assert course(75, 100).interval()[1] < 0.9 and not course(75, 100).kept
+    assert course(75, 100).interval()[1] < 0.89 and not course(75, 100).kept
     assert course(85, 100).interval()[1] > 0.9 and course(85, 100).kept
     assert course(100, 100).kept
     assert course(75, 100).interval(50) == course(50, 50).interval()
