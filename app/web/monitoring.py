@@ -184,11 +184,17 @@ def _coverage_in_words(course: Course, n: int, covered: int) -> str:
     if course.promised is None:
         return f"{text}; this taxonomy promises it of the attributes together, not of this one."
     promised = _percent(course.promised)
-    return (
-        f"{text}, and {promised} is promised."
-        if course.kept
-        else f"{text}: <b>less than the {promised} that is promised</b>."
-    )
+    if not course.kept:
+        return (
+            f"{text}: <b>less than the {promised} that is promised</b>, and less than the draw of "
+            "the calibration pictures can explain."
+        )
+    if high < course.promised:
+        return (
+            f"{text}, and {promised} is promised; that much less can be the luck of the draw of "
+            "the calibration pictures."
+        )
+    return f"{text}, and {promised} is promised."
 
 
 def _alarm_in_words(course: Course) -> str:

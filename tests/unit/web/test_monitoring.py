@@ -19,7 +19,8 @@ EVIL = '<img src=x onerror="alert(1)">'
 def course(covered: int, n: int, promised: float | None = 0.9, peak: float | None = 0.2) -> Course:
     hits = np.arange(n) % max(n, 1) < covered
     limit = None if peak is None else math.log(300)
-    return Course(hits, promised, 0.05 / 3, peak, peak, limit)
+    least = None if promised is None else promised - 0.02
+    return Course(hits, promised, least, 0.05 / 3, peak, peak, limit)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,7 @@ def course(covered: int, n: int, promised: float | None = 0.9, peak: float | Non
         (course(4, 5), "early", "Too early to tell", "4 of 5 sets"),
         (course(185, 200), "holding", "Holding", "185 of 200 sets held the truth"),
         (course(150, 200), "broken", "Not kept", "less than the 90\u00a0% that is promised"),
+        (course(8850, 10_000), "holding", "Holding", "the luck of the draw"),
         (course(185, 200, peak=9.0), "alarm", "have changed", "reached 8,103 to 1, and 300 to 1"),
         (course(150, 200, peak=99.0), "broken", "Not kept", "more than a million to 1"),
         (course(185, 200, None), "free", "No promise of its own", "of the attributes together"),
