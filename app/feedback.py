@@ -158,8 +158,6 @@ class Feedback:
         name = sha256(word.picture).hexdigest()
         told = datetime.now(timezone.utc).isoformat(timespec="seconds")
         features = np.ascontiguousarray(word.features, "<f4").tobytes()
-        if self.keep_pictures:
-            self._keep_picture(name, word.picture)
         row = (
             *(told, word.who, word.bundle, word.content, word.runtime, name, digest(word.picture)),
             *(json.dumps(dict(of)) for of in (word.asked, word.answered, word.truth)),
@@ -180,6 +178,10 @@ class Feedback:
                 " features = excluded.features, revised = revised + 1",
                 row,
             )
+            # Before the row is final: a picture that cannot be kept takes its row along, and a
+            # row that cannot be written leaves no picture.
+            if self.keep_pictures:
+                self._keep_picture(name, word.picture)
         return Kept(told, word.who, name, again is not None, self.keep_pictures)
 
     def told(
@@ -233,19 +235,23 @@ class Feedback:
     def _open(self, writing: bool = False) -> Iterator[Any]:
         """The database, for one thread at a time; None where there is none yet and none is made."""
         file = self.folder / FILE
-        with self._lock:
-            try:
-                if self._connection is None:
-                    if not writing and not file.exists():
-                        yield None
-                        return
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                    self._connection = _connect(file)
-                yield self._connection
-            except sqlite3.DatabaseError as error:
-                raise self._said(error) from error
-            except OSError as error:
-                raise self._cannot(error.strerror or str(error)) from error
+        # Who waits for somebody who waits for the file has waited as long for it.
+        if not self._lock.acquire(timeout=_PATIENCE_S):
+            raise FeedbackError(f"{file} is in use: ask again in a while.")
+        try:
+            if self._connection is None:
+                if not writing and not file.exists():
+                    yield None
+                    return
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._connection = _connect(file)
+            yield self._connection
+        except sqlite3.DatabaseError as error:
+            raise self._said(error) from error
+        except OSError as error:
+            raise self._cannot(error.strerror or str(error)) from error
+        finally:
+            self._lock.release()
 
     def _keep_picture(self, name: str, picture: bytes) -> None:
         """Under its own hash, and never under a name that somebody gave it. Whole, or absent."""

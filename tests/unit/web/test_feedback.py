@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -165,6 +166,35 @@ def test_a_locked_file_is_one_sentence(feedback: Feedback, monkeypatch: pytest.M
             feedback.keep(word(GREEN, colour="green"))
         assert len(feedback.told("c", "openvino-f32", CLASSES)) == 1, "to read waits for nobody"
     feedback.keep(word(GREEN, colour="green"))
+
+
+def test_a_locked_file_makes_nobody_wait_for_others_who_wait(
+    feedback: Feedback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.feedback._PATIENCE_S", 0.5)
+    Feedback(feedback.folder).keep(word(RED, colour="red"))
+
+    def keep(number: int) -> float:
+        started = time.monotonic()
+        with pytest.raises(FeedbackError, match="is in use: ask again in a while"):
+            feedback.keep(word(bytes([number]), colour="green"))
+        return time.monotonic() - started
+
+    with (
+        sqlite3.connect(feedback.folder / FILE, isolation_level=None) as database,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        database.execute("BEGIN IMMEDIATE")
+        assert max(threads.map(keep, range(8))) < 2
+
+
+def test_a_picture_that_cannot_be_kept_takes_its_row_along(tmp_path: Path) -> None:
+    feedback = Feedback(tmp_path, keep_pictures=True)
+    (tmp_path / PICTURES).touch()
+    with pytest.raises(CannotKeep, match="cannot be written to"):
+        feedback.keep(word(RED, colour="red"))
+    assert rows(feedback) == []
+    feedback.close()
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
