@@ -148,6 +148,7 @@ class Feedback:
         self.keep_pictures = keep_pictures
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
 
     def keep(self, word: Word) -> Kept:
         """Write it down; a second word on the same picture takes the first one's place.
@@ -239,15 +240,23 @@ class Feedback:
         if not self._lock.acquire(timeout=_PATIENCE_S):
             raise FeedbackError(f"{file} is in use: ask again in a while.")
         try:
+            if self._connection is not None and _identity(file) != self._opened:
+                self._connection.close()  # The file was moved away, or another put in its place.
+                self._connection = None
             if self._connection is None:
                 if not writing and not file.exists():
                     yield None
                     return
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._connection = _connect(file)
+                self._opened = _identity(file)
             yield self._connection
         except sqlite3.DatabaseError as error:
-            raise self._said(error) from error
+            said = self._said(error)
+            if type(said) is FeedbackError and self._connection is not None:
+                self._connection.close()  # A whole copy may come to its place.
+                self._connection = None
+            raise said from error
         except OSError as error:
             raise self._cannot(error.strerror or str(error)) from error
         finally:
@@ -288,6 +297,15 @@ class Feedback:
             f"feedback cannot be written to {self.folder} ({reason}): make room there, let it be "
             "written, or name another folder with --feedback."
         )
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells a file from another one in its place; None where there is none."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _connect(file: Path) -> sqlite3.Connection:

@@ -185,10 +185,9 @@ class Monitor:
             return least_rate([len(self._method.simultaneous.worst)], [1], self._alpha, delta)
         # In the joint space a task is covered wherever all tasks are.
         came = self._came[name if name in self._came else JOINT]
-        if not came.any():
-            return 1 - self._alpha
         sizes = [len(scores) for scores in self._method.calibration.scores]
-        return least_rate(sizes, came.tolist(), self._alpha, delta)
+        # Until one is told of whose group is known, groups may well come as in calibration.
+        return least_rate(sizes, came.tolist() if came.any() else sizes, self._alpha, delta)
 
 
 def as_json(courses: Mapping[str, Course]) -> dict[str, dict[str, object]]:

@@ -103,8 +103,9 @@ class Guard:
     """Lets in who has a key, and nobody from a page of somebody else.
 
     A browser sends what it was told to say to this server along with whatever any page makes it
-    ask here. It says so (``Sec-Fetch-Site``), and what would change something is then refused,
-    with or without keys: on a machine of one's own, no key is what keeps others out.
+    ask here. It says whose page that is (``Origin``, and to safe addresses ``Sec-Fetch-Site``), and
+    what is asked for by another site's is refused, with or without keys: on a machine of one's own,
+    no key is what keeps others out.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys | None) -> None:
@@ -116,8 +117,7 @@ class Guard:
                 await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        reads = scope["method"] in ("GET", "HEAD", "OPTIONS")
-        if not reads and headers.get(b"sec-fetch-site") == b"cross-site":
+        if _is_of_another_site(scope["method"], headers):
             refused = JSONResponse({"error": "a page of another site may not ask for this."}, 403)
             await refused(scope, receive, send)
             return
@@ -128,6 +128,15 @@ class Guard:
                 return
             scope.setdefault("state", {})["who"] = name
         await self.app(scope, receive, send)
+
+
+def _is_of_another_site(method: str, headers: dict[bytes, bytes]) -> bool:
+    """Whether another site's page asks, other than by a plain link to here."""
+    origin = headers.get(b"origin")
+    if origin is not None and origin.partition(b"://")[2] != headers.get(b"host"):
+        return True
+    reads = method in ("GET", "HEAD", "OPTIONS")
+    return not reads and headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site")
 
 
 _WHO = JSONResponse(

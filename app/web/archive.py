@@ -32,7 +32,10 @@ _CHUNK = 2**18
 _TOO_LARGE = f"it is larger than {MOST_BYTES // 2**20} MB"
 
 #: What ``zipfile`` meets bytes with that are no zip, or a damaged one.
-_DAMAGES = (BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
+_DAMAGES = (
+    *(BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError),
+    *(OverflowError, MemoryError),
+)
 
 
 class Upload(NamedTuple):

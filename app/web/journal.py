@@ -14,6 +14,7 @@ import uuid
 from datetime import datetime, timezone
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.proxied import path_of
@@ -64,6 +65,8 @@ class Journal:
         defect: Exception | None = None
         try:
             await self.app(scope, counted, named)
+        except ClientDisconnect:
+            status = 0
         except Exception as error:
             defect = error  # The answer that says so was sent from within.
         finally:

@@ -6,11 +6,12 @@ Each is refused as early as it can be told, and in JSON.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
 
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -64,7 +65,11 @@ class BodyLimit:
 
 
 class DiskLimit:
-    """Lets no upload to the page in that its folder has no room for (507)."""
+    """Lets no upload to the page in that its folder has no room for (507).
+
+    A finished upload gets a folder of its own, which the page removes after a while. What was
+    broken off lies beside them, belongs to nobody, and is removed here.
+    """
 
     def __init__(self, app: ASGIApp, path: str, folder: Path, most: int) -> None:
         """``folder`` is where the uploads under ``path`` are kept, ``most`` bytes in all."""
@@ -90,18 +95,20 @@ class DiskLimit:
 
     def _free(self) -> int:
         """Bytes that may still come: of those allowed, and of those the disk has."""
-        kept = sum(map(_size, self.folder.rglob("*")))
+        kept = 0
+        for folder, _, names in os.walk(self.folder):
+            for file in (Path(folder, name) for name in names):
+                with suppress(FileNotFoundError):  # It is being removed.
+                    found = file.stat()
+                    if Path(folder) == self.folder and found.st_mtime < time.time() - _BROKEN_S:
+                        file.unlink()
+                    else:
+                        kept += found.st_size
         return min(self.most - kept, shutil.disk_usage(self.folder).free)
 
 
-def _size(file: Path) -> int:
-    try:
-        found = file.stat()
-    except FileNotFoundError:  # It was removed meanwhile.
-        return 0
-    return found.st_size if S_ISREG(found.st_mode) else 0
-
-
+#: An upload to which nothing came for so long will not go on.
+_BROKEN_S = 600
 _LENGTH = "an upload must say how long it is."
 _NO_ROOM = "there is no room for this upload now: send less at once, or try again in an hour."
 

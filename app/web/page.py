@@ -84,13 +84,15 @@ def page(service: Service) -> gr.Blocks:
 
         def look(chosen: Choice) -> tuple[Choice, tuple[Path | None, str | None, str | None]]:
             """What the page answers with; a choice that holds no longer is given up."""
+            # It is not loaded for a look: pages with other choices would take turns at that.
+            path = None
             try:
                 if chosen.name is not None:
-                    service.served.named(chosen.name)
+                    path = service.served.folder(chosen.name)
             except SuresetError as error:
                 chosen = Choice(None, f"{error} This page is back to the one in service.")
-            classifier = service.answering(chosen)
-            path = classifier.path if classifier else None
+            if path is None and (classifier := service.served.current()) is not None:
+                path = classifier.path
             return chosen, (path, service.served.problem, chosen.name or chosen.lost)
 
         def show(chosen: Choice) -> dict[Any, Any]:

@@ -116,10 +116,12 @@ class Served:
         Raises:
             SuresetError: there is none of this name (any more), or it is damaged.
         """
-        if name not in self.names():  # No path, but one of the names there are.
+        try:
+            self.folder(name)
+        except SuresetError:
             with self._others_lock:
                 self._others.pop(name, None)
-            raise SuresetError(f"there is no bundle {name} any more: choose another.")
+            raise
         stamp = self._stamp(name)
         if (found := self._at_hand(name, stamp)) is not None:
             return found
@@ -132,6 +134,16 @@ class Served:
                 while len(self._others) > _MOST_OTHERS:
                     del self._others[next(iter(self._others))]
             return loaded
+
+    def folder(self, name: str) -> Path:
+        """Where a bundle lies that a page can choose; nothing is loaded.
+
+        Raises:
+            SuresetError: there is none of this name (any more).
+        """
+        if name not in self.names():  # No path, but one of the names there are.
+            raise SuresetError(f"there is no bundle {name} any more: choose another.")
+        return (self.models_dir / name).resolve()
 
     def loaded(self, name: str) -> Classifier | None:
         """The bundle of this name if it is in service or at hand."""

@@ -99,6 +99,8 @@ def application(
         )
     # Gradio reads these when it is imported. It is to call nobody, and keep its files in one place.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Before each call it asks for matplotlib's backend, which is looked for unless it is told.
+    os.environ.setdefault("MPLBACKEND", "agg")
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     from app.web.page import mount
 

@@ -143,22 +143,26 @@ def batch_tab(service: Service, newest: gr.State, choice: gr.State, runs: Runs) 
         except SuresetError as error:
             yield {**ready, bar: table.problem(str(error))}
             return
-        yield {
-            shown: now,
-            stop: gr.Button(visible=True),
-            bar: table.progress(Progress(0, now.total, 0.0)),
-            read_out: f"0 of {now.total} pictures",
-        }
-        said, looked = 0, 0.0
-        for at in now.answer(service, Asked(alpha)):
-            if time.monotonic() - looked < _SECONDS_BETWEEN_LOOKS:
-                continue
-            looked = time.monotonic()
-            update = {bar: table.progress(at)}
-            if (quarter := 4 * at.done // at.total) > said:
-                said = quarter
-                update[read_out] = f"{at.done} of {at.total} pictures"
-            yield update
+        try:
+            yield {
+                shown: now,
+                stop: gr.Button(visible=True),
+                bar: table.progress(Progress(0, now.total, 0.0)),
+                read_out: f"0 of {now.total} pictures",
+            }
+            said, looked = 0, 0.0
+            for at in now.answer(service, Asked(alpha)):
+                if time.monotonic() - looked < _SECONDS_BETWEEN_LOOKS:
+                    continue
+                looked = time.monotonic()
+                update = {bar: table.progress(at)}
+                if (quarter := 4 * at.done // at.total) > said:
+                    said = quarter
+                    update[read_out] = f"{at.done} of {at.total} pictures"
+                yield update
+        finally:
+            if now.running:  # Nobody looks any more: it would hold a place for an hour.
+                runs.remove(now)
         yield {
             **ready,
             bar: table.summary(now),

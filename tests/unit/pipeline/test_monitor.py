@@ -183,6 +183,16 @@ def test_in_the_joint_space_only_combinations_are_tested() -> None:
     assert courses[JOINT].alarm is False
 
 
+def test_the_luck_of_the_draw_is_left_to_who_tells_of_one_task_alone() -> None:
+    """In the joint space no combination is known then, and the draw had its luck all the same."""
+    world = World(space="joint")
+    features, labels = world.draw(50, np.random.default_rng(7))
+    of_both = watch(world, (features, labels))["colour"]
+    of_one = watch(world, (features, {**labels, "shape": np.full(50, -1)}))["colour"]
+    assert of_one.least == of_both.least and of_one.least is not None
+    assert of_one.least < 0.9 - 0.03
+
+
 def test_nothing_told_says_nothing() -> None:
     told = as_json(Monitor(World()).courses())
     for of in told.values():

@@ -139,6 +139,16 @@ def test_a_page_of_another_site_changes_nothing(client: TestClient, keys: dict[s
     assert refused.status_code == 403
     assert refused.json() == {"error": "a page of another site may not ask for this."}
     assert client.get("/v1/model", auth=auth, headers=elsewhere).status_code == 200
+    for origin in ("https://elsewhere.example", "http://testserver:81", "null"):
+        for method in ("GET", "POST", "OPTIONS"):
+            asked = client.request(method, "/config", auth=auth, headers={"Origin": origin})
+            assert asked.status_code == 403
+            assert not any(name.startswith("access-control") for name in asked.headers)
+    neighbour = {"Sec-Fetch-Site": "same-site"}
+    again = client.post("/v1/predict", files=PICTURE, auth=auth, headers=neighbour)
+    assert again.status_code == 403
+    own = client.get("/config", auth=auth, headers={"Origin": "http://testserver"})
+    assert own.status_code == 200
     for site in ("same-origin", "none"):
         headers = {"Sec-Fetch-Site": site}
         answer = client.post("/v1/predict", files=PICTURE, auth=auth, headers=headers)

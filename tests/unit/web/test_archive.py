@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 from pathlib import Path
@@ -140,6 +141,28 @@ def test_every_cut_and_every_flipped_byte_is_survived(tmp_path: Path) -> None:
                     pass
             except SuresetError as error:
                 assert "no picture" in str(error) or "too many files" in str(error)
+
+
+def test_a_member_beyond_all_files_is_damaged_and_the_others_are_read(tmp_path: Path) -> None:
+    """Its place in the zip is 2 ** 64 - 1, told by an extra field for large files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        packed.writestr("a.png", b"x")
+        packed.writestr("b.png", b"y")
+    data = bytearray(buffer.getvalue())
+    entry = data.find(b"PK\x01\x02")
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    struct.pack_into("<H", data, entry + 30, len(extra))
+    struct.pack_into("<I", data, entry + 42, 0xFFFFFFFF)
+    after_name = entry + 46 + len("a.png")
+    data[after_name:after_name] = extra
+    end = data.find(b"PK\x05\x06")
+    [size] = struct.unpack_from("<I", data, end + 12)
+    struct.pack_into("<I", data, end + 12, size + len(extra))
+    file = tmp_path / "a.zip"
+    file.write_bytes(data)
+    damaged, whole = Pictures([Upload(file, "a.zip")])
+    assert "damaged" in str(damaged.data) and whole.data == b"y"
 
 
 def test_too_many_pictures_are_one_sentence(

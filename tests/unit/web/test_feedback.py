@@ -188,6 +188,27 @@ def test_a_locked_file_makes_nobody_wait_for_others_who_wait(
         assert max(threads.map(keep, range(8))) < 2
 
 
+def test_a_file_that_was_moved_away_or_replaced_is_opened_anew(feedback: Feedback) -> None:
+    """As the errors advise, and without a restart."""
+    feedback.keep(word(RED, colour="red"))
+    feedback.close()
+    whole = (feedback.folder / FILE).read_bytes()
+    feedback.keep(word(GREEN, colour="green"))
+    feedback.close()
+    assert len(feedback.told("c", "openvino-f32", CLASSES)) == 2
+    (feedback.folder / FILE).rename(feedback.folder / "away")
+    assert len(feedback.told("c", "openvino-f32", CLASSES)) == 0
+    feedback.keep(word(RED, colour="red"))
+    feedback.close()
+    assert len(feedback.told("c", "openvino-f32", CLASSES)) == 1
+    feedback.close()
+    (feedback.folder / FILE).write_bytes(whole[:100] + bytes([7]) * (len(whole) - 100))
+    with pytest.raises(FeedbackError, match="damaged"):
+        feedback.told("c", "openvino-f32", CLASSES)
+    (feedback.folder / FILE).write_bytes(whole)
+    assert len(feedback.told("c", "openvino-f32", CLASSES)) == 1
+
+
 def test_a_picture_that_cannot_be_kept_takes_its_row_along(tmp_path: Path) -> None:
     feedback = Feedback(tmp_path, keep_pictures=True)
     (tmp_path / PICTURES).touch()

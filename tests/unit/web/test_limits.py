@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import threading
 import time
@@ -156,6 +157,13 @@ def test_uploads_to_the_page_fill_no_disk(tmp_path: Path) -> None:
         assert client.post("/up", content=bytes(300)).status_code == 404  # let through
         full = client.post("/up", content=bytes(301))
         assert full.status_code == 507 and "no room" in full.json()["error"]
+        broken = tmp_path / "uploads/tmpbroken"
+        broken.write_bytes(bytes(200))
+        assert client.post("/up", content=bytes(300)).status_code == 507
+        os.utime(broken, (0, 0))
+        os.utime(tmp_path / "uploads/kept/a.zip", (0, 0))
+        assert client.post("/up", content=bytes(300)).status_code == 404
+        assert not broken.exists() and (tmp_path / "uploads/kept/a.zip").exists()
         assert client.post("/up", content=iter([b"x"])).status_code == 411
         assert client.get("/healthz").status_code == 200
 
