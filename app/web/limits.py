@@ -72,12 +72,12 @@ class DiskLimit:
     """
 
     def __init__(self, app: ASGIApp, path: str, folder: Path, most: int) -> None:
-        """``folder`` is where the uploads under ``path`` are kept, ``most`` bytes in all."""
+        """``folder`` is where the uploads to ``path`` are kept, ``most`` bytes in all."""
         self.app, self.path, self.folder, self.most = app, path, folder, most
         self._coming = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not path_of(scope).startswith(self.path):
+        if scope["type"] != "http" or path_of(scope) != self.path or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
         announced = dict(scope["headers"]).get(b"content-length", b"")

@@ -221,7 +221,8 @@ def batch_tab(service: Service, newest: gr.State, choice: gr.State, runs: Runs) 
     stop.click(lambda run: run and run.stop(), shown, None, queue=False, **quiet)
     # One listener, so that of quick changes the last one is answered last.
     gr.on(
-        [control.input for control in wish],
+        # A textbox's first input comes with what was in it before.
+        [*(control.input for control in (order, only, holding)), text.change],
         filtered,
         [shown, *wish],
         [page, answers],

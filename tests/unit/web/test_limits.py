@@ -164,6 +164,7 @@ def test_uploads_to_the_page_fill_no_disk(tmp_path: Path) -> None:
         os.utime(tmp_path / "uploads/kept/a.zip", (0, 0))
         assert client.post("/up", content=bytes(300)).status_code == 404
         assert not broken.exists() and (tmp_path / "uploads/kept/a.zip").exists()
+        assert client.get("/up").status_code == client.post("/upper").status_code == 404
         assert client.post("/up", content=iter([b"x"])).status_code == 411
         assert client.get("/healthz").status_code == 200
 
